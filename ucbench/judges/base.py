@@ -1,0 +1,48 @@
+"""What a judge is: a reader of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ucbench.types import Kind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An answer beside what was asked; what a judge needs and nothing more.
+
+    `expected` is only looked at for `general` questions, whose right answer is an open word.
+    """
+
+    sample_id: str
+    question_id: str
+    kind: Kind
+    prompt: str
+    text: str
+    expected: str
+    options: tuple[str, ...] = ()
+
+
+class Judge(Protocol):
+    """Maps free text to labels."""
+
+    @property
+    def id(self) -> str:
+        """Name and version, e.g. `rules-1`; the file name of its judgements."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The word of `--judge`."""
+        ...
+
+    @property
+    def digest(self) -> str | None:
+        """Hash of the judge's weights, when it has any."""
+        ...
+
+    def judge(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict an item, in order."""
+        ...

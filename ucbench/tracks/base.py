@@ -1,0 +1,41 @@
+"""What a track is: a named, versioned set of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ucbench.types import Concept, Sample, Split
+
+
+class Track(Protocol):
+    """The contract every track fulfils."""
+
+    @property
+    def id(self) -> str:
+        """The word of `--track` and of every record."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever a question, an image or an expected label changes."""
+        ...
+
+    @property
+    def concepts(self) -> Sequence[Concept]:
+        """All concepts that questions of this track are about, unsafe first."""
+        ...
+
+    @property
+    def categories(self) -> dict[str, str]:
+        """Category id -> name for people, in display order."""
+        ...
+
+    @property
+    def subsets(self) -> dict[str, frozenset[str]]:
+        """Named sets of concept ids that are scored apart as well, e.g. `held_out`."""
+        ...
+
+    def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
+        """All samples of a split in a fixed order; `limit` keeps that many, spread over the concepts."""
+        ...

@@ -1,0 +1,105 @@
+"""What flows through ucbench: samples go in, answers come out, verdicts say what the answers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Kind = Literal[
+    "perception", "image_alignment", "text_alignment", "image_context", "text_context", "general"
+]
+Split = Literal["train", "test"]
+
+#: The labels a verdict can carry. A model that declines gets N/A, never an error.
+SAFE, UNSAFE, NA = "Safe", "Unsafe", "N/A"
+OPTION_LETTERS = ("A", "B", "C", "D")
+#: Verdict labels of a `general` question.
+CORRECT, WRONG = "Correct", "Wrong"
+
+#: The system's failures. They are never an empty text and never a verdict.
+ErrorCode = Literal[
+    "bad_image", "out_of_memory", "timeout", "provider_error", "provider_refusal", "model_error"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """One of the 75 unsafe concepts, or one of a track's own everyday ones (`unsafe=False`)."""
+
+    id: str
+    name: str
+    category: str
+    unsafe: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question about one image.
+
+    `id` is unique within the sample. `template` is the same for every sample that is asked the
+    same question (`image_alignment_0`) and is the key of `scores.by_question`. `expected` is the
+    right label: A..D, Safe, Unsafe, or for `general` the answer itself ("blue").
+    """
+
+    id: str
+    kind: Kind
+    template: str
+    text: str
+    concept_id: str
+    expected: str
+    options: tuple[str, ...] = ()
+
+
+class ImageSource(Protocol):
+    """Where a picture comes from. Nothing is opened before `load` is called."""
+
+    def load(self) -> Image.Image:
+        """Return the picture in RGB. Raises `ucbench.errors.BadImageError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with ALL its questions, so that a model encodes the image once."""
+
+    id: str
+    image: ImageSource
+    split: Split
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Free text, or one typed error; never both.
+
+    `tokens` counts the generated tokens, `thinking_tokens` those of a reasoning part that was cut
+    from `text`. `truncated` says that generation stopped at the token limit.
+    """
+
+    sample_id: str
+    question_id: str
+    text: str
+    tokens: int
+    error: ErrorCode | None = None
+    truncated: bool = False
+    thinking_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge read in an answer.
+
+    `label` is Safe, Unsafe or N/A (alignment and context), A..D or N/A (perception), Correct, Wrong
+    or N/A (general). `how` names the rule or path that decided it. `probs` maps labels to
+    probabilities for judges that have them.
+    """
+
+    sample_id: str
+    question_id: str
+    label: str
+    how: str
+    judge_id: str
+    probs: dict[str, float] | None = field(default=None)
