@@ -42,7 +42,7 @@ class Entry(Frozen):
     dtype: str | None = None
     adapter: str | None = None
     system_prompt: str | None = None
-    decoding: Decoding = Decoding()
+    decoding: Decoding = Field(default_factory=Decoding)
     trained_on: tuple[str, ...] = ()
 
     @property

@@ -1,0 +1,1 @@
+"""What the pages of the site share; the only part that imports streamlit."""
