@@ -34,7 +34,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
+        temporary.replace(target)
         sync_folder(target.parent)
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror}") from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ucbench.record import Decoding, Entry
+from ucbench.record import Entry
 from ucbench.types import Answer, Question, Sample
 
 
