@@ -1,0 +1,339 @@
+"""Track x entry -> answers -> verdicts -> scores. Killed at any moment, it goes on where it was.
+
+The plan of batches depends on the samples and the batch size alone, and a batch that was interrupted
+is computed again whole, so that every answer comes from the same arithmetic as in an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from ucbench import __version__, provenance, runs
+from ucbench.errors import StoreError, UcbenchError
+from ucbench.journal import Journal, Line, read
+from ucbench.judges.base import Judge
+from ucbench.models.base import VLM, Batch, OutOfMemoryError
+from ucbench.record import Engine, JudgeRef, RunRecord, TrackRef, run_id
+from ucbench.runs import Run
+from ucbench.tracks.base import Track
+from ucbench.types import Answer, Question, Sample, Split
+
+#: Bump when the engine's answers may differ from those of the version before.
+ENGINE_VERSION = "1"
+
+#: Above this share of system errors a run is incomplete and is not ranked.
+MAX_ERROR_SHARE = 0.01
+
+Key = tuple[str, str]
+#: Called after every batch with (answers so far, all answers).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among those of `accelerate launch`; they share a file system."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process judges and writes the record."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Block until every process is here."""
+        if self.size > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+
+def world() -> World:
+    """The world that a launcher described in the environment; joins it when it has several processes."""
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        return World()
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return World(int(state.process_index), int(state.num_processes))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be asked of whom, and the folder it goes to."""
+
+    run: Run
+    track: TrackRef
+    samples: list[Sample]
+    batches: list[Batch]
+
+
+def plan(
+    vlm: VLM,
+    track: Track,
+    *,
+    out: Path,
+    split: Split = "test",
+    draw: int = 0,
+    limit: int | None = None,
+    batch_size: int = 64,
+) -> Plan:
+    """Lay out an evaluation without answering anything."""
+    if batch_size < 1:
+        raise UcbenchError(f"--batch-size must be at least 1, not {batch_size}")
+    if limit is not None and limit < 1:
+        raise UcbenchError(f"--limit must be at least 1, not {limit}")
+    samples = track.samples(split, draw, limit)
+    reference = TrackRef(
+        id=track.id,
+        version=track.version,
+        split=split,
+        draw=draw,
+        limit=limit,
+        n_samples=len(samples),
+        n_questions=sum(len(sample.questions) for sample in samples),
+    )
+    folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
+    return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
+
+
+def evaluate(
+    vlm: VLM,
+    track: Track,
+    judge: Judge,
+    *,
+    out: Path,
+    split: Split = "test",
+    draw: int = 0,
+    limit: int | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    processes: World | None = None,
+) -> RunRecord:
+    """Answer a track, judge the answers, score the verdicts, and write the run.
+
+    A finished run is not answered again; its answers are judged anew when `judge` is another one, and
+    its failed answers are asked again when it was incomplete.
+    Raises `StoreError` when the folder cannot be written or another process is at the same run.
+    """
+    processes = processes or world()
+    layout = plan(vlm, track, out=out, split=split, draw=draw, limit=limit, batch_size=batch_size)
+    run = layout.run
+    finished = run.record() if run.exists() else None
+    if finished and finished.status != "incomplete":
+        if finished.judge and finished.judge.id == judge.id:
+            return finished
+        return rejudge(run, judge, track, processes=processes)
+
+    started = datetime.now(UTC)
+    with _alone(run.folder, processes):
+        halvings = _answer(vlm, layout, processes, progress)
+        processes.wait()
+        if processes.is_main:
+            _write_answers(run, layout, track)
+    if processes.is_main:
+        judge_answers(run, judge)
+        errors = run.answers()["error"].notna().mean()
+        record = RunRecord(
+            run_id=run.run_id,
+            entry=vlm.entry,
+            track=layout.track,
+            judge=None,
+            code_version=__version__,
+            code_revision=provenance.code_revision(),
+            packages=provenance.packages(),
+            hardware=provenance.hardware(getattr(vlm, "device", "cpu")),
+            engine=Engine(
+                path=vlm.engine_path,
+                batch_size=batch_size,
+                processes=processes.size,
+                out_of_memory_halvings=halvings,
+            ),
+            started_at=started,
+            seconds=round(float(run.answers()["seconds"].sum()), 3),
+            status="incomplete" if errors > MAX_ERROR_SHARE else "complete" if limit is None else "partial",
+        )
+        run.write_record(score(record, run, judge, track))
+        for path in _journals(run.folder):
+            path.unlink()
+    processes.wait()
+    return run.record()
+
+
+def rejudge(run: Run, judge: Judge, track: Track, *, processes: World | None = None) -> RunRecord:
+    """Judge stored answers and make that judge's scores the record's."""
+    processes = processes or World()
+    if processes.is_main:
+        judge_answers(run, judge)
+        run.write_record(score(run.record(), run, judge, track))
+    processes.wait()
+    return run.record()
+
+
+def judge_answers(run: Run, judge: Judge) -> None:
+    """Judge the stored answers and write the judgements beside those of other judges."""
+    run.write_judgements(judge.id, judge.judge(runs.items(run.answers())))
+
+
+def score(record: RunRecord, run: Run, judge: Judge, track: Track) -> RunRecord:
+    """The record with the scores and counts of `judge`."""
+    from ucbench.metrics.scores import counts, score_run
+
+    frame = run.frame(judge.id)
+    return record.model_copy(
+        update={
+            "judge": JudgeRef(id=judge.id, name=judge.name, digest=judge.digest),
+            "scores": score_run(frame, subsets=track.subsets),
+            "counts": counts(frame),
+        }
+    )
+
+
+@contextmanager
+def _alone(folder: Path, processes: World) -> Iterator[None]:
+    """Keep a second evaluation of the same run away; the lock dies with its process."""
+    handle: IO[str] | None = None
+    if processes.is_main:
+        path = folder / ".lock"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = path.open("w")
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"another process is evaluating into {folder}; wait for it to end") from error
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {folder}: {error.strerror}; "
+                "make the folder writable or choose another with --out"
+            ) from error
+    try:
+        processes.wait()  # nobody opens a journal before the lock is held
+        yield
+    finally:
+        if handle:
+            (folder / ".lock").unlink(missing_ok=True)
+            handle.close()
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted(folder.glob("answers-*.jsonl"))
+
+
+def _written(run: Run) -> dict[Key, Line]:
+    """What is answered already: journals of any number of processes, and a finished answers file."""
+    lines: dict[Key, Line] = {}
+    if (run.folder / runs.ANSWERS).exists():
+        for row in run.answers().itertuples(index=False):
+            fields: Any = row
+            answer = Answer(
+                fields.sample_id,
+                fields.question_id,
+                fields.text,
+                int(fields.tokens),
+                None if fields.error is None or fields.error != fields.error else fields.error,
+                bool(fields.truncated),
+                int(fields.thinking_tokens),
+            )
+            lines[answer.sample_id, answer.question_id] = Line(answer, float(fields.seconds))
+    for path in _journals(run.folder):
+        for line in read(path)[0]:
+            lines[line.answer.sample_id, line.answer.question_id] = line
+    return lines
+
+
+def _answer(vlm: VLM, layout: Plan, processes: World, progress: Progress | None) -> int:
+    """Answer this process's share of the batches; returns how often memory halved one."""
+    lines = _written(layout.run)
+    done = {key for key, line in lines.items() if line.answer.error is None}
+    mine = [batch for batch in layout.batches if batch.group % processes.size == processes.rank]
+    total = sum(len(batch.items) for batch in mine)
+    answered = sum((sample.id, question.id) in done for batch in mine for sample, question in batch.items)
+    if progress:
+        progress(answered, total)
+    journal = Journal(layout.run.folder / f"answers-{processes.rank}.jsonl")
+    halvings = 0
+    try:
+        for batch in mine:
+            missing = [(s, q) for s, q in batch.items if (s.id, q.id) not in done]
+            if not missing:
+                continue
+            begin = time.perf_counter()
+            answers, halved = _answer_or_halve(vlm, batch)
+            halvings += halved
+            seconds = (time.perf_counter() - begin) / len(batch.items)
+            journal.append(
+                Line(answer, seconds)
+                for answer in answers
+                if (answer.sample_id, answer.question_id) not in done
+            )
+            answered += len(missing)
+            if progress:
+                progress(answered, total)
+    finally:
+        journal.close()
+    return halvings
+
+
+def _answer_or_halve(vlm: VLM, batch: Batch) -> tuple[list[Answer], int]:
+    """Answer a batch; halve it as often as memory demands, down to one typed error."""
+    try:
+        return vlm.answer(batch), 0
+    except OutOfMemoryError:
+        if len(batch.items) == 1:
+            sample, question = batch.items[0]
+            return [Answer(sample.id, question.id, "", 0, "out_of_memory")], 0
+    middle = len(batch.items) // 2
+    left, n_left = _answer_or_halve(vlm, Batch(batch.index, batch.group, batch.items[:middle]))
+    right, n_right = _answer_or_halve(vlm, Batch(batch.index, batch.group, batch.items[middle:]))
+    return left + right, 1 + n_left + n_right
+
+
+def _write_answers(run: Run, layout: Plan, track: Track) -> None:
+    lines = _written(run)
+    concepts = {concept.id: concept for concept in track.concepts}
+    rows: list[dict[str, Any]] = []
+    for sample, question in _asked(layout.samples):
+        line = lines.get((sample.id, question.id))
+        if line is None:
+            raise StoreError(
+                f"{run.folder} lacks the answer to {question.id} on {sample.id}; start the same command again"
+            )
+        concept = concepts[question.concept_id]
+        answer = line.answer
+        rows.append(
+            {
+                "sample_id": sample.id,
+                "question_id": question.id,
+                "kind": question.kind,
+                "template": question.template,
+                "concept_id": concept.id,
+                "category_id": concept.category,
+                "unsafe": concept.unsafe,
+                "expected": question.expected,
+                "options": list(question.options),
+                "prompt": question.text,
+                "text": answer.text,
+                "tokens": answer.tokens,
+                "error": answer.error,
+                "truncated": answer.truncated,
+                "thinking_tokens": answer.thinking_tokens,
+                "seconds": line.seconds,
+            }
+        )
+    run.write_answers(rows)
+
+
+def _asked(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Question]]:
+    for sample in samples:
+        for question in sample.questions:
+            yield sample, question

@@ -1,0 +1,176 @@
+"""A run on disk: `<store>/<entry slug>/<run_id>/` with record, answers and judgements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ucbench.errors import StoreError, UnknownNameError
+from ucbench.files import atomic_path, write_text
+from ucbench.judges.base import Item
+from ucbench.record import RunRecord
+from ucbench.types import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD, ANSWERS, JUDGEMENTS = "record.json", "answers.parquet", "judgements"
+
+#: A row of answers.parquet is a question beside its answer, so that it can be judged again by itself.
+ANSWER_COLUMNS = (
+    "sample_id", "question_id", "kind", "template", "concept_id", "category_id", "unsafe", "expected",
+    "options", "prompt", "text", "tokens", "error", "truncated", "thinking_tokens", "seconds",
+)  # fmt: skip
+JUDGEMENT_COLUMNS = ("sample_id", "question_id", "label", "how", "probs")
+KEY = ["sample_id", "question_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run folder. Files are read when asked for."""
+
+    folder: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    def exists(self) -> bool:
+        """Whether the run was finished: the record is written last."""
+        return (self.folder / RECORD).is_file()
+
+    def record(self) -> RunRecord:
+        """The record. Raises `StoreError` when it is missing or does not fit the schema."""
+        path = self.folder / RECORD
+        try:
+            return RunRecord.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "top level"
+            raise StoreError(f"{path} does not fit the schema at {where}: {first['msg']}") from error
+
+    def answers(self) -> pd.DataFrame:
+        """`answers.parquet`, one row a question. Raises `StoreError`."""
+        return _read_parquet(self.folder / ANSWERS, ANSWER_COLUMNS)
+
+    def judgements(self, judge_id: str) -> pd.DataFrame:
+        """`judgements/<judge_id>.parquet`. Raises `StoreError`."""
+        return _read_parquet(self.judgements_path(judge_id), JUDGEMENT_COLUMNS)
+
+    def judgements_path(self, judge_id: str) -> Path:
+        """Where a judge's verdicts on this run lie."""
+        return self.folder / JUDGEMENTS / f"{judge_id}.parquet"
+
+    def judge_ids(self) -> list[str]:
+        """Judges that have read this run."""
+        return sorted(path.stem for path in (self.folder / JUDGEMENTS).glob("*.parquet"))
+
+    def frame(self, judge_id: str) -> pd.DataFrame:
+        """Answers joined with a judge's verdicts: what `ucbench.metrics` takes."""
+        return join(self.answers(), self.judgements(judge_id))
+
+    def write_answers(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write `answers.parquet` atomically."""
+        _write_parquet(self.folder / ANSWERS, rows, ANSWER_COLUMNS)
+
+    def write_judgements(self, judge_id: str, verdicts: Iterable[Verdict]) -> None:
+        """Write a judge's verdicts atomically; probabilities as JSON text."""
+        rows = [
+            {
+                "sample_id": verdict.sample_id,
+                "question_id": verdict.question_id,
+                "label": verdict.label,
+                "how": verdict.how,
+                "probs": None if verdict.probs is None else json.dumps(verdict.probs),
+            }
+            for verdict in verdicts
+        ]
+        _write_parquet(self.judgements_path(judge_id), rows, JUDGEMENT_COLUMNS)
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write `record.json` atomically."""
+        write_text(self.folder / RECORD, record.to_json())
+
+
+def find(store: Path) -> Iterator[Run]:
+    """All finished runs of a store, in the order of their paths."""
+    for path in sorted(store.glob(f"*/*/{RECORD}")):
+        yield Run(path.parent)
+
+
+def resolve(run: str, store: Path) -> Run:
+    """A run by its folder, or by its id (or the beginning of it) within `store`.
+
+    Raises `UnknownNameError` when there is none, or several.
+    """
+    if Run(Path(run)).exists():
+        return Run(Path(run))
+    found = [candidate for candidate in find(store) if candidate.run_id.startswith(run)]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(candidate.run_id for candidate in find(store)) or "none"
+    problem = "several runs begin with" if found else "there is no run"
+    raise UnknownNameError(f"{problem} {run!r} in {store}; give a run folder or one of these ids: {known}")
+
+
+def join(answers: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts beside answers; an answer that is a system error has no verdict (label None)."""
+    joined = answers.merge(judgements, on=KEY, how="left", validate="one_to_one", sort=False)
+    missing = joined["label"].isna() & joined["error"].isna()
+    if missing.any():
+        row = joined[missing].iloc[0]
+        raise StoreError(
+            f"{int(missing.sum())} answers have no verdict, the first is {row.sample_id} {row.question_id}; "
+            "judge the run again with `ucbench judge run`"
+        )
+    joined["label"] = joined["label"].astype(object).where(joined["label"].notna(), None)
+    return joined
+
+
+def items(answers: pd.DataFrame) -> list[Item]:
+    """What a judge is shown: every answer that is not a system error."""
+    fields = ["sample_id", "question_id", "kind", "prompt", "text", "expected", "options"]
+    rows: Any = answers.loc[answers["error"].isna(), fields].to_dict("records")
+    return [Item(**{**row, "options": tuple(row["options"])}) for row in rows]
+
+
+def _read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; evaluate or judge the run again") from error
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise StoreError(f"cannot read {path}: it is damaged; evaluate or judge the run again") from error
+    lacking = [column for column in columns if column not in frame.columns]
+    if lacking:
+        raise StoreError(f"{path} lacks the columns {', '.join(lacking)}; evaluate or judge the run again")
+    return frame
+
+
+def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {
+        "options": pa.list_(pa.string()),
+        "unsafe": pa.bool_(),
+        "truncated": pa.bool_(),
+        "tokens": pa.int32(),
+        "thinking_tokens": pa.int32(),
+        "seconds": pa.float32(),
+    }
+    schema = pa.schema([(column, types.get(column, pa.string())) for column in columns])
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
