@@ -1,0 +1,246 @@
+"""Runs -> one Parquet table and a manifest: what the site reads and what anybody can check.
+
+`board.parquet` has a row a run: identity, provenance, rank interval, and for every score key the
+columns `<key>`, `<key>_low`, `<key>_high`, `<key>_coverage`, `<key>_n`. `breakdowns.parquet` is the
+long table of the same scores by category, concept, question and subset. `manifest.json` names the
+runs and the digest of every file, so that a reader knows what the tables were made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ucbench import runs
+from ucbench.errors import StoreError
+from ucbench.files import atomic_path, write_text
+from ucbench.metrics.keys import KEYS
+from ucbench.record import RunRecord, Score
+from ucbench.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BOARD, BREAKDOWNS, MANIFEST, SCHEMA = "board.parquet", "breakdowns.parquet", "manifest.json", "schema.json"
+BOARD_VERSION = 1
+
+#: The default order: it needs unsafe AND safe images, so that always saying No does not win.
+RANK_KEY = "balanced_accuracy"
+MIN_COVERAGE = 0.5
+
+#: Rows are comparable, and ranked together, when all of these agree.
+COMPARABLE = ("track", "track_version", "split", "draw", "judge")
+
+GROUPS = {
+    "category": "by_category",
+    "concept": "by_concept",
+    "question": "by_question",
+    "subset": "by_subset",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The tables of one build, in memory."""
+
+    rows: pd.DataFrame
+    breakdowns: pd.DataFrame
+    manifest: dict[str, Any]
+
+
+def collect(stores: Sequence[Path]) -> list[tuple[Run, RunRecord]]:
+    """All finished runs; a later store's run replaces an earlier one's with the same id."""
+    found: dict[str, tuple[Run, RunRecord]] = {}
+    for store in stores:
+        for run in runs.find(store):
+            record = run.record()
+            if record.run_id != run.run_id:
+                raise StoreError(
+                    f"{run.folder} holds the record of run {record.run_id}; move it to a folder of that name"
+                )
+            found[run.run_id] = (run, record)
+    return list(found.values())
+
+
+def build(stores: Sequence[Path], out: Path) -> Board:
+    """Join the runs of all stores into one board and write it to `out` (each file atomically).
+
+    Raises `StoreError` for a damaged run or a folder that cannot be written.
+    """
+    import pandas as pd
+
+    entries = collect(stores)
+    rows = pd.DataFrame([_row(run, record) for run, record in entries], columns=_columns())
+    _rank(rows, {run.run_id: run for run, _ in entries})
+    rows = rows.sort_values(
+        ["track", "rank_low", RANK_KEY, "model", "run_id"],
+        ascending=[True, True, False, True, True],
+        na_position="last",
+        ignore_index=True,
+    )
+    breakdowns = pd.DataFrame(
+        [line for _, record in entries for line in _breakdown(record)], columns=_BREAKDOWN_COLUMNS
+    )
+    for name, table in ((BOARD, rows), (BREAKDOWNS, breakdowns)):
+        with atomic_path(out / name) as temporary:
+            table.to_parquet(temporary, index=False, compression="zstd")
+    measured = [record.started_at for _, record in entries if record.started_at]
+    manifest: dict[str, Any] = {
+        "board_version": BOARD_VERSION,
+        "as_of": max(measured).isoformat(timespec="seconds") if measured else None,
+        "rank_key": RANK_KEY,
+        "tables": {name: digest(out / name) for name in (BOARD, BREAKDOWNS)},
+        "runs": {
+            run.run_id: {path.relative_to(run.folder).as_posix(): digest(path) for path in _files(run)}
+            for run, _ in sorted(entries, key=lambda pair: pair[0].run_id)
+        },
+    }
+    write_text(out / SCHEMA, json.dumps(RunRecord.model_json_schema(), indent=1, sort_keys=True) + "\n")
+    # Last, because a reader takes a manifest as the sign that its tables are there.
+    write_text(out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return Board(rows, breakdowns, manifest)
+
+
+def load(folder: Path) -> Board:
+    """Read a built board. Raises `StoreError` when it is missing or damaged."""
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return Board(pd.read_parquet(folder / BOARD), pd.read_parquet(folder / BREAKDOWNS), manifest)
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no board in {folder}; make it with `ucbench board build`") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(
+            f"the board in {folder} is damaged; make it anew with `ucbench board build`"
+        ) from error
+
+
+def is_current(folder: Path, stores: Sequence[Path]) -> bool:
+    """Whether the board in `folder` was made from exactly the records that `stores` hold now."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    made_from = {run_id: files.get(runs.RECORD) for run_id, files in manifest.get("runs", {}).items()}
+    there = {run.run_id: digest(run.folder / runs.RECORD) for run, _ in collect(stores)}
+    return made_from == there and manifest.get("board_version") == BOARD_VERSION
+
+
+def unranked_reason(record: RunRecord) -> str | None:
+    """Why a row is shown without a rank, in words for people; None when it is ranked."""
+    score = record.scores.overall.get(RANK_KEY)
+    if record.provenance != "measured":
+        return f"{record.provenance}, not measured here"
+    if record.status == "partial":
+        return f"partial run of {record.track.n_samples} samples"
+    if record.status == "incomplete":
+        return "more than 1% of the answers failed"
+    if record.track.split == "train":
+        return "asked on the training split"
+    if record.track.draw:
+        return f"fresh draw {record.track.draw}, not the board's own images"
+    if score is None or score.value is None:
+        return "no safe images were asked"
+    if (score.coverage or 0.0) < MIN_COVERAGE:
+        return f"fewer than half of the questions were answered (coverage {score.coverage:.2f})"
+    return None
+
+
+_IDENTITY = (
+    "run_id", "model", "entry", "revision", "dtype", "adapter", "system_prompt", "temperature", "top_p",
+    "max_new_tokens", "seed", "trained_on", "track", "track_version", "split", "draw", "n_samples",
+    "n_questions", "judge", "provenance", "source", "status", "engine", "measured_at", "seconds",
+    "code_version", "rank_low", "rank_high", "ranked_among", "unranked",
+)  # fmt: skip
+_BREAKDOWN_COLUMNS = (
+    "run_id", "group", "group_id", "key", "value", "low", "high", "n_items", "n_clusters", "coverage",
+)  # fmt: skip
+
+
+def _columns() -> list[str]:
+    scores = [f"{key}{part}" for key in KEYS for part in ("", "_low", "_high", "_coverage", "_n")]
+    return [*_IDENTITY, *scores]
+
+
+def _row(run: Run, record: RunRecord) -> dict[str, Any]:
+    entry, track = record.entry, record.track
+    row: dict[str, Any] = {
+        "run_id": record.run_id,
+        "model": entry.model,
+        "entry": run.folder.parent.name,
+        "revision": entry.revision,
+        "dtype": entry.dtype,
+        "adapter": entry.adapter,
+        "system_prompt": entry.system_prompt,
+        "temperature": entry.decoding.temperature,
+        "top_p": entry.decoding.top_p,
+        "max_new_tokens": entry.decoding.max_new_tokens,
+        "seed": entry.decoding.seed,
+        "trained_on": ", ".join(entry.trained_on) or None,
+        "track": track.id,
+        "track_version": track.version,
+        "split": track.split,
+        "draw": track.draw,
+        "n_samples": track.n_samples,
+        "n_questions": track.n_questions,
+        "judge": record.judge.id if record.judge else None,
+        "provenance": record.provenance,
+        "source": record.source,
+        "status": record.status,
+        "engine": record.engine.path,
+        "measured_at": record.started_at,
+        "seconds": record.seconds,
+        "code_version": record.code_version,
+        "rank_low": None,
+        "rank_high": None,
+        "ranked_among": None,
+        "unranked": unranked_reason(record),
+    }
+    for key in KEYS:
+        score = record.scores.overall.get(key, Score(value=None))
+        row[key] = score.value
+        row[f"{key}_low"], row[f"{key}_high"] = score.low, score.high
+        row[f"{key}_coverage"], row[f"{key}_n"] = score.coverage, score.n_items
+    return row
+
+
+def _breakdown(record: RunRecord) -> Iterator[dict[str, Any]]:
+    for group, attribute in GROUPS.items():
+        for group_id, scores in getattr(record.scores, attribute).items():
+            for key, score in scores.items():
+                yield {
+                    "run_id": record.run_id,
+                    "group": group,
+                    "group_id": group_id,
+                    "key": key,
+                    **score.model_dump(),
+                }
+
+
+def _rank(rows: pd.DataFrame, where: dict[str, Run]) -> None:
+    """Fill the rank intervals in place, within each set of comparable rows."""
+    from ucbench.metrics.compare import rank_intervals
+
+    rankable = rows[rows["unranked"].isna()]
+    for _, group in rankable.groupby(list(COMPARABLE), sort=False):
+        judged = list(zip(group.index, group["run_id"], group["judge"], strict=True))
+        ranks = rank_intervals({run_id: where[run_id].frame(judge) for _, run_id, judge in judged}, RANK_KEY)
+        for index, run_id, _ in judged:
+            rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]
+    for column in ("rank_low", "rank_high", "ranked_among"):
+        rows[column] = rows[column].astype("Int64")
+
+
+def _files(run: Run) -> list[Path]:
+    return sorted(path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
