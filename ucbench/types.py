@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from PIL import Image
 
-Kind = Literal[
-    "perception", "image_alignment", "text_alignment", "image_context", "text_context", "general"
-]
+Kind = Literal["perception", "image_alignment", "text_alignment", "image_context", "text_context", "general"]
 Split = Literal["train", "test"]
 
 #: The labels a verdict can carry. A model that declines gets N/A, never an error.

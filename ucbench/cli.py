@@ -1,0 +1,255 @@
+"""The command line: thin commands, each one call into the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ucbench.errors import UcbenchError
+
+app = typer.Typer(
+    help="Do vision-language models recognise unsafe content, as image and as text?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+judge_app = typer.Typer(help="Judge stored answers, compare judges.", no_args_is_help=True)
+board_app = typer.Typer(help="Build, check and show the board.", no_args_is_help=True)
+app.add_typer(judge_app, name="judge")
+app.add_typer(board_app, name="board")
+
+EMBEDDED = "embedded:tiny-vlm"
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of run folders.")]
+Results = Annotated[Path, typer.Option("--results", help="The committed store.")]
+JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier, or classifier:...")]
+RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="embedded:tiny-vlm, a folder, or a Hub id (owner/name).")],
+    track: Annotated[str, typer.Option(help="What is asked.")] = "pictograms",
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    draw: Annotated[int, typer.Option(min=0, help="0: the board's own images; above: a fresh draw.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only that many samples.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Answers decoded together.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    seed: Annotated[int, typer.Option(help="Of sampled decoding.")] = 0,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
+    system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
+    judge: JudgeName = "rules",
+    out: Out = Path("runs"),
+) -> None:
+    """Ask a model all questions of a track, judge its answers, score them.
+
+    Killed at any moment, the same command goes on where it was. Under `accelerate launch` the
+    questions are shared among the processes.
+    """
+    from ucbench import evaluate as engine
+    from ucbench import terminal
+    from ucbench.judges import registry as judges
+    from ucbench.models import registry as models
+    from ucbench.record import Decoding
+    from ucbench.tracks import registry as tracks
+
+    processes = engine.world()
+    decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
+    chosen_track, chosen_judge = tracks.load(track), judges.load(judge)
+    vlm = models.load(
+        model,
+        decoding=decoding,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        system_prompt=system_prompt,
+    )
+    with terminal.progress(f"{model} on {track}", quiet=not processes.is_main) as show:
+        record = engine.evaluate(
+            vlm,
+            chosen_track,
+            chosen_judge,
+            out=out,
+            split=_split(split),
+            draw=draw,
+            limit=limit,
+            batch_size=batch_size,
+            progress=show,
+            processes=processes,
+        )
+    if processes.is_main:
+        terminal.print_record(record)
+        terminal.say(f"written to {out / record.entry.slug / record.run_id}")
+
+
+@judge_app.command("run")
+def judge_run(
+    run: RunName,
+    judge: JudgeName = "rules",
+    out: Out = Path("runs"),
+    record: Annotated[bool, typer.Option("--record", help="Make it the judge of the record.")] = False,
+) -> None:
+    """Judge stored answers again, without asking the model."""
+    from rich.console import Console
+
+    from ucbench import evaluate as engine
+    from ucbench import runs, terminal
+    from ucbench.judges import registry as judges
+    from ucbench.tracks import registry as tracks
+
+    found, chosen = runs.resolve(run, out), judges.load(judge)
+    before = found.record()
+    track = tracks.load(before.track.id)
+    if record:
+        terminal.print_record(engine.rejudge(found, chosen, track))
+        return
+    engine.judge_answers(found, chosen)
+    judged = engine.score(before, found, chosen, track)
+    Console().print(terminal.scores_table(f"{before.entry.model} read by {chosen.id}", judged.scores.overall))
+
+
+@judge_app.command("agree")
+def judge_agree(
+    run: RunName,
+    first: Annotated[str, typer.Argument(help="A judge.")] = "rules",
+    second: Annotated[str, typer.Argument(help="Another judge.")] = "classifier",
+    out: Out = Path("runs"),
+) -> None:
+    """Agreement and Cohen's kappa of two judges on one run; judges it with each when need be."""
+    from ucbench import evaluate as engine
+    from ucbench import runs, terminal
+    from ucbench.judges import registry as judges
+
+    found = runs.resolve(run, out)
+    chosen = [judges.load(first), judges.load(second)]
+    for judge in chosen:
+        if judge.id not in found.judge_ids():
+            engine.judge_answers(found, judge)
+    terminal.print_agreement(found, chosen[0].id, chosen[1].id)
+
+
+@board_app.command("build")
+def board_build(
+    store: Annotated[list[Path] | None, typer.Argument(help="Stores to join; later ones win.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to; the last store by default.")] = None,
+    reported: Annotated[
+        bool, typer.Option("--reported", help="Write the paper's own figures into the store first.")
+    ] = False,
+) -> None:
+    """Make board.parquet and manifest.json from the runs of one store (results) or several."""
+    from ucbench import board as boards
+    from ucbench import reported as paper
+    from ucbench import terminal
+
+    stores = store or [Path("results")]
+    target = out or stores[-1]
+    if reported:
+        paper.write(target)
+    board = boards.build(stores, target)
+    terminal.say(f"{len(board.rows)} rows in {target / boards.BOARD}")
+
+
+@board_app.command("verify")
+def board_verify(
+    store: Annotated[Path, typer.Argument(help="The store to check.")] = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Re-judge every row from its answer texts and recompute it.
+
+    Exit 1: something differs. Exit 2: nothing differs, but a judge's weights are not here.
+    """
+    from ucbench import terminal
+    from ucbench import verify as verifying
+
+    checks = verifying.verify(store)
+    if as_json:
+        print(verifying.as_json(checks))
+    else:
+        terminal.print_checks(checks)
+    if any(check.problems for check in checks):
+        raise typer.Exit(1)
+    if any(check.rejudged is False for check in checks):
+        raise typer.Exit(2)
+
+
+@board_app.command("show")
+def board_show(
+    store: Annotated[Path, typer.Argument(help="The folder of the board.")] = Path("results"),
+    track: Annotated[str | None, typer.Option(help="Only this track.")] = None,
+    order: Annotated[str, typer.Option(help="A score key.")] = "balanced_accuracy",
+) -> None:
+    """Print the board as a table."""
+    from ucbench import board as boards
+    from ucbench import terminal
+    from ucbench.errors import UnknownNameError
+    from ucbench.metrics.keys import KEYS
+
+    if order not in KEYS:
+        raise UnknownNameError(f"there is no score {order!r}; --order takes one of {', '.join(KEYS)}")
+    terminal.print_board(boards.load(store), track, order)
+
+
+@app.command()
+def site(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
+    results: Results = Path("results"),
+    runs: Annotated[Path, typer.Option("--runs", help="Your own runs, shown on top.")] = Path("runs"),
+) -> None:
+    """Serve the site: the committed results overlaid with your own runs."""
+    from ucbench import board as boards
+    from ucbench import runs as stores
+    from ucbench.site import server
+
+    if any(stores.find(runs)) and not boards.is_current(runs, [results, runs]):
+        boards.build([results, runs], runs)
+    os.environ["UCBENCH_RESULTS"], os.environ["UCBENCH_RUNS"] = str(results.resolve()), str(runs.resolve())
+    server.serve(port=port, host=host)
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs"),
+    results: Results = Path("results"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    host: Annotated[str, typer.Option()] = "localhost",
+    serve: Annotated[bool, typer.Option("--site/--no-site", help="Serve the site at the end.")] = True,
+) -> None:
+    """Evaluate the embedded model, show the table, build the board, serve the site."""
+    from ucbench import board as boards
+    from ucbench import terminal
+
+    evaluate(EMBEDDED, out=out)
+    terminal.print_board(boards.build([results, out], out), "pictograms", boards.RANK_KEY)
+    if serve:
+        terminal.say(f"the site: http://{host}:{port} (Ctrl+C ends it)")
+        site(port=port, host=host, results=results, runs=out)
+
+
+def _split(name: str) -> Literal["train", "test"]:
+    if name == "train":
+        return "train"
+    if name == "test":
+        return "test"
+    raise UcbenchError(f"there is no split {name!r}; --split takes test or train")
+
+
+def main() -> None:
+    """Run a command; an error that a user can act on is one sentence and an exit status."""
+    try:
+        app()
+    except UcbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""What the command line shows: progress with time left, and tables of scores."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ucbench.record import RunRecord, Score, ScoreMap
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ucbench.board import Board
+    from ucbench.runs import Run
+    from ucbench.verify import Check
+
+#: Without a terminal, a line of progress at most this often (seconds).
+LINE_EVERY = 10.0
+
+
+def number(value: float | None) -> str:
+    """A fraction with two decimals and no leading zero: .87, 1.00, -.12; a dash for none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.2f}"
+    if text in {"0.00", "-0.00"}:
+        return ".00"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def interval(score: Score) -> str:
+    """`[.30, .45]`, or nothing when there is no interval."""
+    if score.low is None or score.high is None:
+        return ""
+    return f"[{number(score.low)}, {number(score.high)}]"
+
+
+def say(text: str) -> None:
+    """Print a plain line of information to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A callback (done, total) drawn as a bar with time left, or as lines when there is no terminal."""
+    if quiet:
+        yield lambda _done, _total: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        yield _lines(label)
+
+
+def _lines(label: str) -> Callable[[int, int], None]:
+    begin = time.monotonic()
+    first: list[int] = []
+    last = [float("-inf")]
+
+    def show(done: int, total: int) -> None:
+        now = time.monotonic()
+        first.append(done)
+        if done < total and now - last[0] < LINE_EVERY:
+            return
+        last[0] = now
+        fresh = done - first[0]
+        left = ""
+        if fresh and done < total:
+            seconds = round((now - begin) / fresh * (total - done))
+            left = f", {seconds // 60}:{seconds % 60:02d} left"
+        say(f"{label}: {done:,} of {total:,}{left}")
+
+    return show
+
+
+def scores_table(title: str, scores: ScoreMap) -> Table:
+    """Overall scores with interval, n and coverage."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ucbench.metrics.keys import KEYS
+
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    for name in ("score", "value", "95% interval", "answers", "clusters", "coverage"):
+        table.add_column(name, justify="left" if name == "score" else "right", no_wrap=True)
+    for key in KEYS:
+        if key in scores:
+            score = scores[key]
+            table.add_row(
+                key,
+                number(score.value),
+                interval(score),
+                f"{score.n_items:,}",
+                f"{score.n_clusters:,}",
+                number(score.coverage),
+            )
+    return table
+
+
+def print_record(record: RunRecord) -> None:
+    """The profile of a run: all overall scores, subsets apart, and what became of the questions."""
+    from rich.console import Console
+
+    console = Console()
+    track, counts = record.track, record.counts
+    console.print(scores_table(f"{record.entry.model} on {track.id} ({track.split})", record.scores.overall))
+    for name, scores in record.scores.by_subset.items():
+        console.print(scores_table(f"{name}: these concepts apart", scores))
+    read = ", ".join(f"{n:,} by {how}" for how, n in sorted(counts.perception_read_by.items()))
+    errors = ", ".join(f"{n:,} {code}" for code, n in sorted(counts.errors.items())) or "none"
+    seconds = f"{record.seconds:.0f} s answering" if record.seconds is not None else ""
+    judge = record.judge.id if record.judge else "none"
+    for line in (
+        f"{counts.questions:,} questions, {counts.answered:,} answered with a label, {counts.na:,} N/A, "
+        f"{counts.provider_refusals:,} refused by a provider; errors: {errors}; "
+        f"cut at the token limit: {counts.truncated:,}",
+        f"perception options read: {read or 'none'}",
+        f"judge {judge}; engine {record.engine.path}; {seconds}; run {record.run_id} ({record.status})",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_board(board: Board, track: str | None, order: str) -> None:
+    """The board as a table, one track after the other; reported rows last and without a rank."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = ("balanced_accuracy", "perception", "image_alignment", "text_alignment", "modality_gap",
+             "over_refusal", "general_ability")  # fmt: skip
+    console = Console()
+    for name, rows in board.rows.groupby("track", sort=True):
+        if track and name != track:
+            continue
+        title = f"Track {escape(str(name))}, by {order}"
+        table = Table(title=title, title_justify="left", header_style="bold")
+        table.add_column("rank", justify="right", no_wrap=True)
+        table.add_column("model", overflow="fold", min_width=16)
+        for key in shown:
+            table.add_column(key.replace("_", " "), justify="right", min_width=10)
+        table.add_column("provenance", no_wrap=True)
+        measured_first = rows.assign(reported=rows["provenance"] == "reported")
+        for row in measured_first.sort_values(
+            ["reported", order], ascending=[True, False], na_position="last", kind="stable"
+        ).to_dict("records"):
+            model = " + ".join(escape(str(row[k])) for k in ("model", "adapter") if isinstance(row[k], str))
+            table.add_row(
+                _rank(row), model, *(_cell(row, key) for key in shown), escape(str(row["provenance"])),
+                style="italic" if row["reported"] else None,
+            )  # fmt: skip
+        console.print(table)
+
+
+def _rank(row: dict[str, Any]) -> str:
+    low, high = row["rank_low"], row["rank_high"]
+    if low != low or low is None or str(low) == "<NA>":
+        return "–"
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    if row[key] != row[key] or row[key] is None:
+        low, high = row[f"{key}_low"], row[f"{key}_high"]
+        return "–" if low is None or low != low else f"{number(low)} to {number(high)}"
+    score = Score(value=row[key], low=_none(row[f"{key}_low"]), high=_none(row[f"{key}_high"]))
+    bounds = interval(score).replace("[", r"\[")
+    return f"{number(score.value)} [dim]{bounds}[/dim]" if bounds else number(score.value)
+
+
+def _none(value: float | None) -> float | None:
+    return None if value is None or value != value else value
+
+
+def print_checks(checks: list[Check]) -> None:
+    """What `board verify` found, a line a run."""
+    for check in checks:
+        if check.problems:
+            state = "DIFFERS"
+        elif check.rejudged is None:
+            state = "schema only"
+        else:
+            state = "verified" if check.rejudged else "verdicts not re-judged"
+        print(f"{state:<22} {check.run_id}  {check.model} ({check.provenance})")
+        for problem in check.problems:
+            print(f"{'':<22} {problem}")
+
+
+def print_agreement(run: Run, first: str, second: str) -> None:
+    """Agreement and Cohen's kappa of two judges, overall and by kind of question."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ucbench.judges.agreement import agree
+
+    left, right = run.frame(first), run.frame(second)
+    kept = left["label"].notna().to_numpy() & right["label"].notna().to_numpy()
+    table = Table(title=f"{first} and {second}", title_justify="left", header_style="bold")
+    for name in ("kind", "answers", "agreement", "Cohen's kappa"):
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    groups = [("all", kept)] + [
+        (kind, kept & (left["kind"] == kind).to_numpy()) for kind in left["kind"].unique()
+    ]
+    for name, mask in groups:
+        found = agree(left["label"][mask].tolist(), right["label"][mask].tolist())
+        table.add_row(name, f"{found.n:,}", f"{found.agreement:.3f}", _kappa(found.kappa))
+    Console().print(table)
+
+
+def _kappa(kappa: float | None) -> str:
+    return "–" if kappa is None else f"{kappa:.3f}"
