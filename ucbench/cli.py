@@ -68,7 +68,7 @@ def evaluate(
         model,
         decoding=decoding,
         dtype=dtype,
-        device=device,
+        device=device or processes.device,
         revision=revision,
         system_prompt=system_prompt,
     )

@@ -43,6 +43,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    device: str | None = None
 
     @property
     def is_main(self) -> bool:
@@ -65,7 +66,7 @@ def world() -> World:
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    return World(int(state.process_index), int(state.num_processes))
+    return World(int(state.process_index), int(state.num_processes), str(state.device))
 
 
 @dataclass(frozen=True, slots=True)

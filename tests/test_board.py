@@ -1,0 +1,160 @@
+"""The board: what is joined, what is ranked, what the command line prints of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from ucbench import board as boards
+from ucbench import evaluate, reported, runs
+from ucbench.cli import app
+from ucbench.errors import StoreError
+from ucbench.judges import registry as judges
+from ucbench.metrics.keys import KEYS
+from ucbench.record import RunRecord
+from ucbench.tracks import registry as tracks
+
+
+@pytest.fixture
+def store(scripted_store: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(scripted_store, tmp_path / "store"))
+
+
+def row(board: boards.Board, model: str) -> dict[str, Any]:
+    (found,) = board.rows[board.rows["model"] == model].to_dict("records")
+    return found
+
+
+def test_a_row_a_run_with_every_score_its_interval_and_n(store: Path) -> None:
+    board = boards.load(store)
+    assert sorted(board.rows["model"]) == ["acme/fair-vlm", "acme/sharp-vlm", "acme/shy-vlm"]
+    for key in KEYS:
+        assert {key, f"{key}_low", f"{key}_high", f"{key}_coverage", f"{key}_n"} <= set(board.rows.columns)
+    for run in runs.find(store):
+        record = run.record()
+        told = row(board, record.entry.model)
+        score = record.scores.overall["image_alignment"]
+        assert told["image_alignment"] == score.value
+        assert told["image_alignment_low"] == score.low
+        assert told["image_alignment_n"] == score.n_items
+        lines = board.breakdowns.query(
+            "run_id == @record.run_id and group == 'concept' and key == 'perception'"
+        )
+        assert len(lines) == 150
+
+
+def test_ranks_are_intervals_among_comparable_measured_rows(store: Path) -> None:
+    board = boards.load(store)
+    sharp, fair, shy = (row(board, f"acme/{name}-vlm") for name in ("sharp", "fair", "shy"))
+    assert (sharp["rank_low"], sharp["rank_high"]) == (1, 1)
+    assert (fair["rank_low"], fair["rank_high"]) == (2, 2)
+    assert sharp["ranked_among"] == 2
+    assert pd.isna(shy["rank_low"])
+    assert "fewer than half" in shy["unranked"]
+
+
+def test_reported_rows_stand_on_their_own_track_and_never_have_a_rank(store: Path) -> None:
+    before = boards.load(store)
+    reported.write(store)
+    board = boards.build([store], store)
+    paper = board.rows[board.rows["provenance"] == "reported"]
+    assert len(paper) == len(reported.records()) == 11
+    assert set(paper["track"]) == {"unsafeconcepts"}
+    assert paper["rank_low"].isna().all()
+    llava = paper[(paper["model"] == "liuhaotian/llava-v1.5-7b") & paper["adapter"].isna()].iloc[0]
+    assert (llava["perception"], llava["image_alignment"]) == (0.93, 0.37)
+    assert pd.isna(llava["text_alignment"])
+    assert (llava["text_alignment_low"], llava["text_alignment_high"]) == (0.81, 0.95)
+    columns = ["run_id", "rank_low", "rank_high"]
+    measured = board.rows[board.rows["provenance"] == "measured"][columns]
+    pd.testing.assert_frame_equal(
+        measured.reset_index(drop=True), before.rows[columns].reset_index(drop=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"limit": 12}, "partial run"),
+        ({"draw": 2}, "fresh draw 2"),
+        ({"split": "train"}, "training split"),
+    ],
+)
+def test_runs_on_other_questions_are_shown_without_a_rank(
+    change: dict[str, Any], reason: str, store: Path, scripted: Callable[..., Any]
+) -> None:
+    track, judge = tracks.load("pictograms"), judges.load("rules")
+    evaluate.evaluate(scripted("acme/other", 1.0), track, judge, out=store, batch_size=500, **change)
+    other = row(boards.build([store], store), "acme/other")
+    assert reason in other["unranked"]
+    assert pd.isna(other["rank_low"])
+
+
+def test_a_later_store_overlays_an_earlier_one(store: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    first = next(iter(runs.find(store)))
+    copy = mine / first.folder.parent.name / first.run_id
+    shutil.copytree(first.folder, copy)
+    changed = first.record().model_copy(update={"seconds": 12345.0})
+    runs.Run(copy).write_record(changed)
+    board = boards.build([store, mine], mine)
+    assert len(board.rows) == 3
+    assert row(board, changed.entry.model)["seconds"] == 12345.0
+    assert boards.is_current(mine, [store, mine])
+    assert not boards.is_current(store, [store, mine])
+
+
+def test_building_twice_gives_the_same_bytes(store: Path, tmp_path: Path) -> None:
+    boards.build([store], tmp_path / "a")
+    boards.build([store], tmp_path / "b")
+    for name in (boards.BOARD, boards.BREAKDOWNS, boards.MANIFEST, boards.SCHEMA):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_every_record_fits_the_exported_json_schema(store: Path) -> None:
+    reported.write(store)
+    boards.build([store], store)
+    schema = json.loads((store / boards.SCHEMA).read_text())
+    for run in runs.find(store):
+        jsonschema.validate(json.loads((run.folder / runs.RECORD).read_text()), schema)
+
+
+def test_a_damaged_record_is_named_and_the_old_board_stays(store: Path) -> None:
+    before = (store / boards.BOARD).read_bytes()
+    victim = next(iter(runs.find(store))).folder / runs.RECORD
+    victim.write_text(victim.read_text().replace('"run_id"', '"ran_id"'))
+    with pytest.raises(StoreError, match="does not fit the schema"):
+        boards.build([store], store)
+    assert (store / boards.BOARD).read_bytes() == before
+
+
+def test_a_missing_board_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="ucbench board build"):
+        boards.load(tmp_path)
+
+
+def test_show_prints_ranks_values_and_intervals(store: Path) -> None:
+    reported.write(store)
+    boards.build([store], store)
+    shown = CliRunner().invoke(app, ["board", "show", str(store)], env={"COLUMNS": "220"})
+    assert shown.exit_code == 0
+    sharp = next(line for line in shown.stdout.splitlines() if "acme/sharp-vlm" in line)
+    score = row(boards.load(store), "acme/sharp-vlm")["perception"]
+    assert f"{score:.2f}".lstrip("0") in sharp
+    assert "[" in sharp
+    assert shown.stdout.index("acme/sharp-vlm") < shown.stdout.index("acme/fair-vlm")
+    assert ".81 to .95" in shown.stdout
+
+
+def test_a_record_refuses_unknown_fields(store: Path) -> None:
+    content = json.loads((next(iter(runs.find(store))).folder / runs.RECORD).read_text())
+    with pytest.raises(ValueError, match="Extra inputs"):
+        RunRecord.model_validate({**content, "rank": 1})

@@ -1,0 +1,128 @@
+"""`board verify` finds every kind of tampering, from the answers up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from ucbench import board as boards
+from ucbench import reported, runs
+from ucbench.cli import app
+from ucbench.runs import Run
+from ucbench.verify import verify
+
+
+@pytest.fixture
+def store(scripted_store: Path, tmp_path: Path) -> Path:
+    copy = Path(shutil.copytree(scripted_store, tmp_path / "store"))
+    reported.write(copy)
+    boards.build([copy], copy)
+    return copy
+
+
+def victim(store: Path) -> Run:
+    return next(run for run in runs.find(store) if run.record().entry.model == "acme/fair-vlm")
+
+
+def problems(store: Path) -> list[str]:
+    return [problem for check in verify(store) for problem in check.problems]
+
+
+def edit(path: Path, change: Any) -> None:
+    frame = pd.read_parquet(path)
+    change(frame)
+    frame.to_parquet(path)
+
+
+def test_an_honest_board_is_verified(store: Path) -> None:
+    assert problems(store) == []
+    done = CliRunner().invoke(app, ["board", "verify", str(store)])
+    assert done.exit_code == 0
+    assert done.stdout.count("verified") == 3
+    assert done.stdout.count("schema only") == 11
+
+
+def test_an_edited_verdict_is_found_even_when_everything_is_built_anew(store: Path) -> None:
+    from ucbench import evaluate
+    from ucbench.judges import registry as judges
+    from ucbench.tracks import registry as tracks
+
+    run = victim(store)
+    judge = judges.load("rules")
+
+    def flip(frame: pd.DataFrame) -> None:
+        frame.loc[frame["label"] == "Safe", "label"] = "Unsafe"
+
+    edit(run.judgements_path(judge.id), flip)
+    run.write_record(evaluate.score(run.record(), run, judge, tracks.load("pictograms")))
+    boards.build([store], store)
+    (found,) = problems(store)
+    assert "verdicts differ" in found
+    assert CliRunner().invoke(app, ["board", "verify", str(store)]).exit_code == 1
+
+
+def test_an_edited_question_is_found(store: Path) -> None:
+    run = victim(store)
+
+    def mend(frame: pd.DataFrame) -> None:
+        frame.loc[frame["kind"] == "perception", "expected"] = "A"
+
+    edit(run.folder / runs.ANSWERS, mend)
+    boards.build([store], store)
+    assert any("questions are not the track's" in problem for problem in problems(store))
+
+
+def test_an_edited_figure_is_found_in_record_and_board(store: Path) -> None:
+    run = victim(store)
+    record = json.loads((run.folder / runs.RECORD).read_text())
+    record["scores"]["overall"]["image_alignment"]["value"] = 0.99
+    (run.folder / runs.RECORD).write_text(json.dumps(record))
+    found = problems(store)
+    assert any("not the file that the board was made from" in problem for problem in found)
+    assert any("scores.overall.image_alignment.value" in problem for problem in found)
+    assert any("the board says image_alignment" in problem for problem in found)
+
+
+def test_a_row_edited_in_the_board_alone_is_found(store: Path) -> None:
+    def praise(frame: pd.DataFrame) -> None:
+        frame.loc[frame["model"] == "acme/fair-vlm", "balanced_accuracy"] = 1.0
+
+    edit(store / boards.BOARD, praise)
+    assert any("balanced_accuracy" in problem for problem in problems(store))
+
+
+def test_a_missing_run_and_an_unlisted_one_are_found(store: Path) -> None:
+    run = victim(store)
+    shutil.move(run.folder, store.parent / "elsewhere")
+    assert any("missing" in problem for problem in problems(store))
+    shutil.move(store.parent / "elsewhere", run.folder)
+    boards.build([store], store)
+    copy = run.record().model_copy(update={"run_id": "f" * 16})
+    Run(run.folder.parent / ("f" * 16)).write_record(copy)
+    assert any("not on the board" in problem for problem in problems(store))
+
+
+def test_without_the_judges_weights_it_says_so_and_exits_2(store: Path) -> None:
+    run = victim(store)
+    record = run.record()
+    assert record.judge
+    away = record.judge.model_copy(update={"name": "classifier:/nowhere/p.pt,/nowhere/a.pt"})
+    run.write_record(record.model_copy(update={"judge": away}))
+    boards.build([store], store)
+    done = CliRunner().invoke(app, ["board", "verify", str(store)])
+    assert done.exit_code == 2
+    assert "verdicts not re-judged" in done.stdout
+
+
+def test_the_committed_results_hold() -> None:
+    results = Path(__file__).resolve().parents[1] / "results"
+    checks = verify(results)
+    assert [problem for check in checks for problem in check.problems] == []
+    assert sum(check.provenance == "measured" and check.rejudged is True for check in checks) >= 1
+    assert sum(check.provenance == "reported" for check in checks) == len(reported.records())
