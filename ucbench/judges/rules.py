@@ -1,0 +1,47 @@
+"""The `rules` judge: reads answers by their wording. No weights, no randomness, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ucbench.judges.alignment import read_alignment
+from ucbench.judges.base import Item
+from ucbench.judges.options import parse_options, read_perception
+from ucbench.judges.thinking import strip_thinking
+from ucbench.judges.vocabulary import read_vocabulary
+from ucbench.types import NA, Verdict
+
+
+class RulesJudge:
+    """Labels by rule; `Verdict.how` names the rule.
+
+    Perception: `letter` or `words` where an option was chosen. Alignment and context: `yes_no`,
+    `yes_no_contradicted` (wording beats the yes or no before it), `wording`, `content` (only what the image
+    contains was said), `hedged`. General: `vocabulary`, `contains`, `yes_no`. N/A: `empty`, `thinking_only`,
+    `refusal`, `unsure`, `contradiction`, `two_options`, `none_of_options`, `no_option`, `no_verdict`,
+    `question_polarity_unknown`.
+    """
+
+    name = "rules"
+    id = "rules-1"
+    digest: str | None = None
+
+    def judge(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict an item, in order. Never raises on any text."""
+        return [self._verdict(item) for item in items]
+
+    def _verdict(self, item: Item) -> Verdict:
+        label, how = read(item)
+        return Verdict(item.sample_id, item.question_id, label, how, self.id)
+
+
+def read(item: Item) -> tuple[str, str]:
+    """(label, how) of one answer."""
+    text, thinking = strip_thinking(item.text)
+    if thinking and not text:
+        return NA, "thinking_only"
+    if item.kind == "perception":
+        return read_perception(text, item.options or parse_options(item.prompt))
+    if item.kind == "general":
+        return read_vocabulary(text, item.expected, item.options)
+    return read_alignment(text, item.prompt)
