@@ -76,8 +76,14 @@ def _tokenizer() -> Any:
 def build_llava(folder: Path, shape: Shape) -> Path:
     """Write a random-weight checkpoint with processor and chat template into `folder`."""
     import torch
-    from transformers import CLIPImageProcessorPil, CLIPVisionConfig, LlamaConfig, LlavaConfig
-    from transformers import LlavaForConditionalGeneration, LlavaProcessor
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
 
     tokenizer = _tokenizer()
     config = LlavaConfig(
@@ -154,6 +160,11 @@ def samples() -> list[Sample]:
     """Five pictures with one to five questions of very different lengths."""
     colours = [(200, 30, 40), (20, 180, 60), (30, 40, 220), (240, 230, 20), (255, 255, 255)]
     return [
-        Sample(f"s{i}", Plain(colour), "test", tuple(question(j, TEXTS[j] * (1 + (i + j) % 3)) for j in range(i + 1)))
+        Sample(
+            f"s{i}",
+            Plain(colour),
+            "test",
+            tuple(question(j, TEXTS[j] * (1 + (i + j) % 3)) for j in range(i + 1)),
+        )
         for i, colour in enumerate(colours)
-    ]  # fmt: skip
+    ]

@@ -93,6 +93,8 @@ class LocalVLM:
 
     def plan(self, samples: Sequence[Sample], batch_size: int) -> list[Batch]:
         """Cut the questions of all samples into batches of at most `batch_size`; opens no image."""
+        with self._lock:
+            self._group, self._prefixes = None, {}  # group numbers start anew
         return prefix.plan(samples, batch_size, lambda question: self._prompts.tokens(question.text))
 
     def answer(self, batch: Batch) -> list[Answer]:
