@@ -1,0 +1,27 @@
+"""The frame of the site: navigation, wordmark, width. Pages are in `app_pages/`, their parts in `ucbench/site`.
+
+The folder is not called `pages/`: Streamlit would serve its files past this frame to whoever comes first
+by a deep link.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ucbench.site import theme
+
+st.set_page_config(page_title="ucbench", page_icon=theme.ICON, layout="wide")
+st.logo(theme.wordmark(st.context.theme.type), size="medium")
+st.html(theme.STYLE)
+
+page = st.navigation(
+    [
+        st.Page("app_pages/leaderboard.py", title="Leaderboard", default=True),
+        st.Page("app_pages/concepts.py", title="Concepts", url_path="concepts"),
+        st.Page("app_pages/try_a_model.py", title="Try a model", url_path="try"),
+        st.Page("app_pages/about.py", title="About", url_path="about"),
+    ],
+    position="top",
+)
+with st.container(horizontal_alignment="center"), st.container(width=1120):
+    page.run()

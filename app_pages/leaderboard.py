@@ -1,0 +1,117 @@
+"""The board: what was found, image against text by model, and every score with its interval."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ucbench.site import charts, details, findings, tables
+from ucbench.site.columns import BY_KEY, COLUMNS, filled, ordered, select
+from ucbench.site.component import figure
+from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, csv, track_note
+from ucbench.site.url import linked
+
+MOST_LINES = 12
+
+st.title("Unsafe in words, safe as an image?", anchor=False)
+with st.container(key="lede"), st.container(key="prose_lede"):
+    st.markdown(
+        "Vision-language models object when an unsafe concept is named :orange[in words]. "
+        "ucbench measures whether they still object when they are shown it :blue[as an image], "
+        "for 75 concepts. A model to rely on says no to both."
+    )
+
+board = board_or_note()
+if board is None:
+    st.stop()
+
+track = choose_track(board)
+everything = board.of_track(track)
+track_note(track)
+
+if not everything:
+    st.info("No model has been evaluated on this track yet.", icon=":material/hourglass_empty:")
+    st.stop()
+
+default_order = ordered(everything, "balanced_accuracy")
+figure(findings.sentence(default_order), key="finding")
+
+lines = findings.dumbbells(default_order)
+if lines:
+    st.subheader("How often is an unsafe concept judged unsafe?", anchor=False)
+    figure(
+        charts.dumbbells(
+            lines[:MOST_LINES],
+            axis="share of answers that judge an unsafe concept unsafe; bars around a mark are 95% intervals",
+            label="Image and text alignment by model",
+        ),
+        key="dumbbells",
+    )
+    if len(lines) > MOST_LINES:
+        st.caption(f"The first {MOST_LINES} of {len(lines)} models in the board's order.")
+
+st.subheader("All scores", anchor=False)
+columns = filled(everything) or COLUMNS[:1]
+keys = [column.key for column in columns]
+
+
+def choose(what: str) -> None:
+    """A column's head sorts by it, pressed again the other way round; a model's name opens its details."""
+    action, _, target = what.partition(":")
+    if action == "sort" and target in BY_KEY:
+        same = st.session_state.get("sort", keys[0]) == target
+        st.session_state["worst_first"] = same and not st.session_state.get("worst_first", False)
+        st.session_state["sort"] = target
+    elif action == "open":
+        st.session_state["opened"] = target
+
+
+with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    search = st.text_input(
+        "Find a model", key="q", type="search", placeholder="part of a name", live=True, bind="query-params",
+        width=260, max_chars=100,
+    )  # fmt: skip
+    sort = linked(
+        st.selectbox, "Sort by", keys, key="sort", default=keys[0], width=240,
+        format_func=lambda key: BY_KEY[key].head,
+    ) or keys[0]  # fmt: skip
+    with st.popover("Filter", icon=":material/tune:"):
+        reverse = st.toggle("Worst first", key="worst_first", bind="query-params")
+        provenance = st.pills(
+            "Provenance", PROVENANCES, selection_mode="multi", key="provenance", bind="query-params",
+            help="Measured: answered and judged by this project. Reported: a figure taken from a paper.",
+        )  # fmt: skip
+        coverage = st.slider(
+            "Minimum coverage", 0.0, 1.0, 0.0, 0.05, key="coverage", bind="query-params",
+            help="Share of the image questions that got an answer with a verdict.",
+        )  # fmt: skip
+
+rows = ordered(
+    select(everything, search=search or "", provenance=provenance or (), min_coverage=coverage),
+    sort,
+    reverse=reverse,
+)
+if rows:
+    caption = f"{len(rows)} of {len(everything)} rows, sorted by {BY_KEY[sort].head}"
+    figure(
+        tables.board(rows, columns, sort=sort, reverse=reverse, caption=caption),
+        key="board",
+        on_choose=choose,
+    )
+else:
+    st.info("No model fits this search and these filters.", icon=":material/filter_alt_off:")
+
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.download_button(
+        "Download as CSV", csv(rows), f"ucbench-{track}.csv", "text/csv", icon=":material/download:",
+        type="tertiary", disabled=not rows, on_click="ignore",
+    )  # fmt: skip
+    st.caption(
+        "Grey beside a value: 95% interval. A rank is an interval as well: models that cannot be told apart share it, "
+        "and the best such group is bold. Ranked by balanced accuracy. Press a model for its details."
+    )
+with st.expander("What the columns mean"):
+    figure(tables.facts((column.head, column.help) for column in columns), key="column_help")
+
+opened = st.session_state.pop("opened", None)
+if opened is not None and (row := board.row(opened)) is not None:
+    details.show(row)

@@ -1,0 +1,236 @@
+"""Figures as HTML, built by pure functions: dumbbells and the heat map.
+
+They are laid out in CSS (`static/figure.css`) and not drawn on a canvas: text keeps its size on a phone,
+follows light and dark, and can be read by a screen reader. Every outside text is escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ucbench.site.format import MISSING, absent, escape, fraction, interval
+
+Scale = Literal["image", "text", "ink", "gap"]
+
+#: A tint never passes this share of its colour, so that ink on it keeps a contrast of 4.5 to 1.
+_FULL_TINT = {"image": 55, "text": 55, "ink": 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A score with its interval, or with `value` None and a range that a source reports."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_range(self) -> bool:
+        """Whether only a range is known."""
+        return self.value is None and self.low is not None and self.high is not None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything to draw."""
+        return self.value is not None or self.is_range
+
+
+def reading(value: object, low: object, high: object) -> Reading:
+    """A reading from table cells, which may be NaN."""
+    return Reading(*(None if absent(cell) else float(cell) for cell in (value, low, high)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Dumbbell:
+    """One line of the chart: a model as it judges images and as it judges words."""
+
+    name: str
+    image: Reading
+    text: Reading
+    note: str = ""
+    reported: bool = False
+
+    @property
+    def gap(self) -> float | None:
+        """Text minus image, when both are figures."""
+        if self.image.value is None or self.text.value is None:
+            return None
+        return self.text.value - self.image.value
+
+
+def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
+    """A dumbbell a line, image and text on one axis from 0 to 1, the gap as the bar between them.
+
+    The first line carries the words for the two marks, so that no legend is needed.
+    """
+    ticks = "".join(f'<i class="tick" style="left:{at}%"></i>' for at in (0, 25, 50, 75, 100))
+    named = next((i for i, line in enumerate(lines) if line.image.exists and line.text.exists), 0)
+    out = [
+        f'<div class="dumbbells" role="group" aria-label="{escape(label)}">'
+        '<span class="pad"></span><span class="pad"></span><span class="head gap">gap</span>'
+    ]
+    for index, line in enumerate(lines):
+        quiet = f'<span class="quiet">{escape(line.note)}</span>' if line.note else ""
+        style = " reported" if line.reported else ""
+        gap = "" if line.gap is None else fraction(line.gap, signed=True)
+        out.append(
+            f'<div class="who{style}">{escape(line.name)}{quiet}</div>'
+            f'<div class="plot{style}" role="img" aria-label="{escape(_spoken(line))}">'
+            f'{ticks}<i class="rail"></i>{_marks(line, named=index == named)}</div>'
+            f'<div class="gap" aria-hidden="true">{gap and f"<i>gap</i> {gap}"}</div>'
+        )
+    out.append(
+        '<span class="pad"></span><div class="axis" aria-hidden="true">'
+        + "".join(
+            f'<span style="left:{at}%">{name}</span>'
+            for at, name in ((0, "0"), (25, ".25"), (50, ".50"), (75, ".75"), (100, "1"))
+        )
+        + f'</div><span class="pad"></span><span class="pad"></span><div class="axis-title">{escape(axis)}</div>'
+        '<span class="pad"></span></div>'
+    )
+    return "".join(out)
+
+
+def _spoken(line: Dumbbell) -> str:
+    def said(reading: Reading) -> str:
+        if reading.is_range:
+            return f"between {interval(reading.low, reading.high)} (a reported range)"
+        between = interval(reading.low, reading.high)
+        return fraction(reading.value) + (f" ({between})" if between else "")
+
+    return f"{line.name}: as image {said(line.image)}, in words {said(line.text)}"
+
+
+def _marks(line: Dumbbell, *, named: bool) -> str:
+    image, text = line.image, line.text
+    out = []
+    if line.gap is not None and image.value is not None and text.value is not None:
+        left, right = sorted((image.value, text.value))
+        out.append(f'<i class="join" style="{_span(left, right)}"></i>')
+    # Labels that would touch go to either side of the line.
+    close = abs(_middle(text) - _middle(image)) < (0.34 if named else 0.16)
+    for name, mark, words in (("image", image, "as image"), ("text", text, "in words")):
+        if not mark.exists:
+            continue
+        below = close and name == "text"
+        if mark.is_range:
+            out.append(f'<i class="range {name}" style="{_span(mark.low or 0, mark.high or 0)}"></i>')
+            figure = interval(mark.low, mark.high)
+        else:
+            if mark.low is not None and mark.high is not None:
+                out.append(f'<i class="whisker {name}" style="{_span(mark.low, mark.high)}"></i>')
+            out.append(f'<i class="dot {name}" style="left:{_percent(mark.value or 0)}"></i>')
+            figure = fraction(mark.value)
+        at = _middle(mark)
+        edge = 0.14 if named or mark.is_range else 0.03
+        side = " at-end" if at > 1 - edge else " at-start" if at < edge else ""
+        out.append(
+            f'<span class="number {name}{" below" if below else ""}{side}" style="left:{_percent(at)}">'
+            f"{words + ' ' if named else ''}<b>{figure}</b></span>"
+        )
+    return "".join(out)
+
+
+def _middle(mark: Reading) -> float:
+    if mark.value is not None:
+        return mark.value
+    return ((mark.low or 0) + (mark.high or 0)) / 2
+
+
+def _percent(share: float) -> str:
+    return f"{min(1.0, max(0.0, share)) * 100:.2f}%"
+
+
+def _span(low: float, high: float) -> str:
+    low, high = min(1.0, max(0.0, low)), min(1.0, max(0.0, high))
+    return f"left:{low * 100:.2f}%;width:{(high - low) * 100:.2f}%"
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """A concept and its score by model."""
+
+    id: str
+    name: str
+    values: tuple[float | None, ...]
+    held_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeatSection:
+    """A category: its concepts, and its own score by model."""
+
+    name: str
+    rows: tuple[HeatRow, ...]
+    values: tuple[float | None, ...]
+
+
+def tint(value: float | None, scale: Scale) -> str:
+    """The background of a cell. Gaps tint towards text when text is higher, towards image when image is."""
+    if value is None:
+        return "--cell:transparent"
+    name = scale if scale != "gap" else ("text" if value > 0 else "image")
+    share = round(min(1.0, abs(value)) * _FULL_TINT[name])
+    return f"--cell:color-mix(in oklab, var(--{name}) {share}%, var(--ground))"
+
+
+def heat_map(
+    sections: Sequence[HeatSection],
+    models: Sequence[str],
+    *,
+    scale: Scale,
+    title: str,
+    chosen: str | None = None,
+) -> str:
+    """Concept x model, a block a category. Columns carry numbers when there are several models."""
+    out = []
+    if len(models) > 1:
+        names = "".join(f"<li><b>{i}</b> {escape(name)}</li>" for i, name in enumerate(models, start=1))
+        out.append(f'<ol class="models">{names}</ol>')
+    out.append(f"{_ramp(scale, title)}<div class='heat'>")
+    heads = "".join(
+        f'<th scope="col"><abbr title="{escape(name)}" style="text-decoration:none">'
+        f"{i if len(models) > 1 else ''}</abbr>"
+        f'<span class="hidden">{escape(name)}</span></th>'
+        for i, name in enumerate(models, start=1)
+    )
+    for section in sections:
+        out.append(
+            f'<section><table><thead><tr><th scope="col">{escape(section.name)}</th>{heads}</tr></thead><tbody>'
+        )
+        for row in section.rows:
+            style = ' class="chosen"' if row.id == chosen else ""
+            held = ' <span class="held" title="never seen by alignment training">held out</span>'
+            out.append(
+                f'<tr{style}><th scope="row"><button type="button" data-choose="{escape(row.id)}">'
+                f"{escape(row.name)}{held if row.held_out else ''}</button></th>"
+                f"{''.join(_cell(value, scale) for value in row.values)}</tr>"
+            )
+        out.append(
+            f'<tr class="mean"><th scope="row">All of {escape(section.name)}</th>'
+            f"{''.join(_cell(value, scale) for value in section.values)}</tr></tbody></table></section>"
+        )
+    out.append("</div>")
+    return "".join(out)
+
+
+def _cell(value: float | None, scale: Scale) -> str:
+    figure = MISSING if value is None else fraction(value, signed=scale == "gap")
+    return f'<td><span style="{tint(value, scale)}">{figure}</span></td>'
+
+
+def _ramp(scale: Scale, title: str) -> str:
+    low = -10 if scale == "gap" else 0
+    steps = "".join(f'<i style="{tint(step / 10, scale)}"></i>' for step in range(low, 11))
+    ends = ("−1 image is judged more strictly", "+1 words are") if scale == "gap" else ("0", "1")
+    return (
+        f'<p class="scale"><span>{escape(title)}</span><span>{ends[0]}</span>'
+        f'<span class="ramp" aria-hidden="true">{steps}</span><span>{ends[1]}</span></p>'
+    )
+
+
+def note(text: str) -> str:
+    """A small grey line of outside text."""
+    return f'<p class="quiet">{escape(text)}</p>'

@@ -1,0 +1,36 @@
+"""The one custom element of the site: HTML that follows the theme and whose buttons can be pressed.
+
+Streamlit has no table whose cells hold a value beside its interval, no dumbbell and no heat map of
+buttons, so figures are built as HTML by the pure functions of `tables` and `charts` and shown here,
+in a shadow root that knows the theme's colours. Those functions escape all outside text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+import streamlit as st
+
+
+def _static(name: str) -> str:
+    return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
+
+
+_mount = st.components.v2.component(
+    "ucbench_figure",
+    html='<div class="uc"></div>\n<!-- filled by figure.js -->',
+    css=_static("figure.css"),
+    js=_static("figure.js"),
+)
+
+
+def figure(html: str, *, key: str, on_choose: Callable[[str], None] | None = None) -> None:
+    """Show `html`; `on_choose` gets the `data-choose` of a pressed button, before the page runs again."""
+
+    def chosen() -> None:
+        value = st.session_state[key].choose
+        if on_choose is not None and isinstance(value, str):
+            on_choose(value)
+
+    _mount(key=key, data={"html": html}, on_choose_change=chosen)

@@ -1,0 +1,111 @@
+"""What a board says in one or two sentences, and its rows as dumbbells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ucbench.site.charts import Dumbbell, Reading, reading
+from ucbench.site.columns import Row
+from ucbench.site.format import absent, escape, fraction, interval
+from ucbench.site.tables import identity, name
+
+
+def sentence(rows: Sequence[Row]) -> str:
+    """The finding as HTML, from the rows themselves; measured rows speak before reported ones.
+
+    Empty when no row has both alignments.
+    """
+    both = [row for row in rows if _has(row, "image_alignment") and _has(row, "text_alignment")]
+    measured = [row for row in both if row["provenance"] != "reported"]
+    if not measured:
+        return _reported(rows)
+    if len(measured) == 1:
+        row = measured[0]
+        perceives = f"names {_b(row, 'perception')} of the concepts it is shown" if _has(row, "perception") else ""
+        return (
+            f'<p class="finding"><span class="name">{escape(name(row))}</span> {perceives}'
+            f"{', and ' if perceives else ''}judges {_b(row, 'text_alignment', 'is-text')} of them unsafe "
+            f'<span class="is-text">in words</span>, but {_b(row, "image_alignment", "is-image")} '
+            f'<span class="is-image">as an image</span>.</p>'
+        )
+    stricter = [row for row in measured if float(row["text_alignment"]) > float(row["image_alignment"])]
+    widest = max(measured, key=lambda row: float(row["text_alignment"]) - float(row["image_alignment"]))
+    who = f"All {len(measured)} models" if len(stricter) == len(measured) else (
+        f"{len(stricter)} of {len(measured)} models"
+    )  # fmt: skip
+    text = (
+        f"{who} judge unsafe concepts more strictly "
+        '<span class="is-text">in words</span> than <span class="is-image">as an image</span>'
+    )
+    if stricter:
+        text += (
+            f'; <span class="name">{escape(name(widest))}</span> goes from '
+            f"{_b(widest, 'text_alignment', 'is-text')} to {_b(widest, 'image_alignment', 'is-image')}"
+        )
+    best = [row for row in measured if not absent(row.get("rank_low")) and int(row["rank_low"]) == 1]
+    lead = ""
+    if len(best) == 1:
+        lead = f'<span class="name">{escape(name(best[0]))}</span> leads the board.'
+    elif best:
+        lead = f"{len(best)} models share the lead: their scores cannot be told apart."
+    return f'<p class="finding">{text}. {lead}</p>'
+
+
+def _reported(rows: Sequence[Row]) -> str:
+    image, text = _extent(rows, "image_alignment"), _extent(rows, "text_alignment")
+    if image is None or text is None:
+        return ""
+    return (
+        '<p class="finding">In the figures that the paper reports, models judge '
+        f'<b class="is-text">{interval(*text)}</b> of unsafe concepts unsafe '
+        f'<span class="is-text">in words</span>, and only <b class="is-image">{interval(*image)}</b> '
+        '<span class="is-image">as an image</span>.</p>'
+    )
+
+
+def _extent(rows: Sequence[Row], key: str) -> tuple[float, float] | None:
+    numbers = [
+        float(row[column])
+        for row in rows
+        for column in (key, f"{key}_low", f"{key}_high")
+        if not absent(row.get(column))
+    ]
+    return (min(numbers), max(numbers)) if numbers else None
+
+
+def _b(row: Row, key: str, style: str = "") -> str:
+    return f'<b class="{style}">{fraction(row[key])}</b>'
+
+
+def _has(row: Row, key: str) -> bool:
+    return not absent(row.get(key))
+
+
+def readings(row: Row, key: str) -> Reading:
+    """A score of a board row."""
+    return reading(row.get(key), row.get(f"{key}_low"), row.get(f"{key}_high"))
+
+
+def dumbbells(rows: Sequence[Row]) -> list[Dumbbell]:
+    """The rows that have both alignments; rows with the same reported ranges share one line."""
+    lines: list[Dumbbell] = []
+    shared: dict[tuple[Reading, Reading], list[str]] = {}
+    places: dict[tuple[Reading, Reading], int] = {}
+    for row in rows:
+        image, text = readings(row, "image_alignment"), readings(row, "text_alignment")
+        if not image.exists or not text.exists:
+            continue
+        reported = row["provenance"] == "reported"
+        if image.is_range and text.is_range:
+            shared.setdefault((image, text), []).append(name(row))
+            if (image, text) in places:
+                continue
+            places[image, text] = len(lines)
+        note = "reported" if reported else identity(row)
+        lines.append(Dumbbell(name(row), image, text, note, reported))
+    for key, names in shared.items():
+        if len(names) > 1:
+            line = lines[places[key]]
+            note = "reported as a range over models: " + ", ".join(names)
+            lines[places[key]] = Dumbbell(f"{len(names)} models", line.image, line.text, note, line.reported)
+    return lines

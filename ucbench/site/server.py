@@ -1,0 +1,77 @@
+"""The site as an ASGI application: the Streamlit pages plus read-only routes.
+
+`GET /api/board` gives the board's rows as JSON, `GET /api/schema` the JSON schema of a run's record.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ucbench.errors import StoreError, UcbenchError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+    from streamlit import App
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+
+
+def api_board(request: Request) -> Response:
+    """The rows of the board that the site shows, `?track=` for one track; 404 when there is none."""
+    from starlette.responses import JSONResponse
+
+    from ucbench.site import loading
+
+    try:
+        board = loading.board()
+    except StoreError as error:
+        return JSONResponse({"error": str(error)}, status_code=404)
+    wanted = request.query_params.get("track")
+    rows = board.of_track(wanted) if wanted else board.rows
+    return JSONResponse(
+        {"as_of": board.manifest.get("as_of"), "digest": board.digest, "rows": loading.public_rows(rows)}
+    )
+
+
+def api_schema(_: Request) -> Response:
+    """The contract of `record.json`."""
+    from starlette.responses import JSONResponse
+
+    from ucbench.record import RunRecord
+
+    return JSONResponse(RunRecord.model_json_schema())
+
+
+def routes() -> list[BaseRoute]:
+    """All routes beside the pages. Plain functions: Starlette runs them off the event loop."""
+    from starlette.routing import Route
+
+    return [Route("/api/board", api_board), Route("/api/schema", api_schema)]
+
+
+def application() -> App:
+    """The ASGI application. Raises `UcbenchError` where the pages were not installed."""
+    import streamlit as st
+
+    if not APP.is_file():
+        raise UcbenchError(f"the site's pages are not in {APP.parent}; start it from a clone of the project")
+    return st.App(APP, routes=routes())
+
+
+def serve(port: int, host: str, open_browser: bool = False) -> None:
+    """Serve the site until it is interrupted."""
+    app = application()
+    # Streamlit reads .streamlit/config.toml beside the program it was started as.
+    sys.argv = [str(APP)]
+    app.run(
+        config={
+            "server.port": port,
+            "server.address": host,
+            "server.headless": not open_browser,
+            "server.fileWatcherType": "none",
+        }
+    )

@@ -1,0 +1,74 @@
+"""Small parts that several pages show the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from ucbench.errors import StoreError
+from ucbench.record import Provenance
+from ucbench.site import loading
+from ucbench.site.columns import Row
+from ucbench.site.loading import LoadedBoard
+from ucbench.site.url import linked
+
+PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", "reported")
+
+#: Track -> its name for people and what a visitor must know before reading a figure.
+TRACKS = {
+    "pictograms": (
+        "Pictograms",
+        "Each concept is an abstract emblem, a stand-in that shows nothing. Scores on it say nothing about how a "
+        "model sees real pictures.",
+    ),
+    "unsafeconcepts": (
+        "UnsafeConcepts",
+        "The paper's 1,567 pictures, which are gated. Rows in italics are figures reported there; this project "
+        "has not measured them and does not rank them.",
+    ),
+}
+
+
+def board_or_note() -> LoadedBoard | None:
+    """The board, or one sentence on the page about why there is none."""
+    try:
+        return loading.board()
+    except StoreError as error:
+        st.warning(str(error), icon=":material/inventory_2:")
+        return None
+
+
+def track_name(track: str) -> str:
+    """A track's name for people."""
+    return TRACKS[track][0] if track in TRACKS else track
+
+
+def choose_track(board: LoadedBoard) -> str:
+    """The track chosen in the URL or by the visitor; the same choice on every page."""
+    known = [*TRACKS, *(track for track in board.tracks() if track not in TRACKS)]
+    chosen = linked(
+        st.segmented_control, "Track", known, key="track", default=known[0], required=True,
+        format_func=track_name, label_visibility="collapsed",
+    )  # fmt: skip
+    return chosen or known[0]
+
+
+def track_note(track: str) -> None:
+    """What must be known before reading a figure of this track."""
+    if track in TRACKS:
+        with st.container(key="prose_track"):
+            st.caption(TRACKS[track][1])
+
+
+def csv(rows: Sequence[Row]) -> bytes:
+    """Board rows as CSV. A leading =, +, - or @ of a text is quoted, since spreadsheets would run it."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows))
+    for column in frame.columns[frame.dtypes == object]:
+        frame[column] = [
+            f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+            for cell in frame[column]
+        ]
+    return frame.to_csv(index=False).encode("utf-8")

@@ -1,0 +1,21 @@
+// Shows HTML that the server built (every outside text in it is escaped there) and reports which
+// [data-choose] control a visitor pressed. Focus survives a redraw.
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component
+  const root = parentElement.querySelector(".uc")
+  if (!root) return
+  if (root.ucHtml !== data.html) {
+    const held = root.getRootNode().activeElement?.dataset?.choose
+    root.innerHTML = data.html
+    root.ucHtml = data.html
+    if (held !== undefined) {
+      for (const control of root.querySelectorAll("[data-choose]")) {
+        if (control.dataset.choose === held) control.focus({ preventScroll: true })
+      }
+    }
+  }
+  root.onclick = (event) => {
+    const control = event.target.closest("[data-choose]")
+    if (control) setTriggerValue("choose", control.dataset.choose)
+  }
+}

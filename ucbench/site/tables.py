@@ -1,0 +1,204 @@
+"""The board and the answers as HTML tables, built by pure functions. Every outside text is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ucbench.site.columns import Column, Row
+from ucbench.site.format import (
+    MISSING,
+    absent,
+    escape,
+    fraction,
+    interval,
+    rank,
+    short_revision,
+)
+from ucbench.types import CORRECT, NA, OPTION_LETTERS, SAFE, UNSAFE, WRONG
+
+_UP = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 1 9 8H1z"/></svg>'
+_DOWN = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 9 1 2h8z"/></svg>'
+
+
+def name(row: Row) -> str:
+    """A row's model, with its adapter when it has one."""
+    adapter = row.get("adapter")
+    return str(row["model"]) if absent(adapter) else f"{row['model']} + {adapter}"
+
+
+def identity(row: Row) -> str:
+    """What tells two rows of one model apart: revision, dtype, decoding. Empty for reported rows."""
+    if row["provenance"] == "reported":
+        return ""
+    temperature = row.get("temperature")
+    parts = [
+        "" if absent(row.get("revision")) else short_revision(row["revision"]),
+        "" if absent(row.get("dtype")) else str(row["dtype"]),
+        "" if absent(temperature) else "greedy" if float(temperature) == 0 else f"temperature {temperature:g}",  # type: ignore[arg-type, str-format]
+        "" if absent(row.get("trained_on")) else f"trained on {row['trained_on']}",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def board(rows: Sequence[Row], columns: Sequence[Column], *, sort: str, reverse: bool, caption: str) -> str:
+    """The board: a row a run in the order given, the value of each score with its interval beside it."""
+    heads = "".join(_head(column, sort, reverse) for column in columns)
+    out = [
+        f'<table class="board" role="table"><caption class="hidden">{escape(caption)}</caption>'
+        f'<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader" class="left">Rank</th>'
+        f'<th scope="col" role="columnheader" class="left">Model</th>{heads}</tr></thead>'
+        '<tbody role="rowgroup">'
+    ]
+    ranked = [not absent(row.get("rank_low")) for row in rows]
+    for index, row in enumerate(rows):
+        last_ranked = ranked[index] and index + 1 < len(rows) and not ranked[index + 1]
+        out.append(_board_row(row, columns, sort, split=last_ranked))
+    out.append("</tbody></table>")
+    return "".join(out)
+
+
+def _head(column: Column, sort: str, reverse: bool) -> str:
+    mark = f'<i class="mark" style="background:var(--{column.about})"></i>' if column.about else ""
+    state, arrow = "", ""
+    if column.key == sort:
+        descending = (column.better == "higher") != reverse
+        state = f' aria-sort="{"descending" if descending else "ascending"}"'
+        arrow = _DOWN if descending else _UP
+    return (
+        f'<th scope="col" role="columnheader"{state}><button type="button" data-choose="sort:{column.key}">'
+        f"<span>{mark}{escape(column.head)}</span>{arrow}</button></th>"
+    )
+
+
+def _board_row(row: Row, columns: Sequence[Column], sort: str, *, split: bool) -> str:
+    reported = row["provenance"] == "reported"
+    best = not absent(row.get("rank_low")) and int(row["rank_low"]) == 1
+    classes = [
+        word for word, holds in (("best", best), ("reported", reported), ("split", split)) if holds
+    ]
+    among = row.get("ranked_among")
+    place = f'<span class="rank">{rank(row.get("rank_low"), row.get("rank_high"))}</span>'
+    if absent(row.get("rank_low")):
+        place += '<span class="hidden">not ranked</span>'
+    elif not absent(among):
+        place += f' <span class="quiet">of {int(among)}</span>'  # type: ignore[arg-type]
+    meta = [escape(identity(row))]
+    if row["provenance"] != "measured":
+        meta.append(f'<span class="tag">{escape(row["provenance"])}</span>')
+    elif not absent(row.get("unranked")):
+        meta.append(f"not ranked: {escape(row['unranked'])}")
+    lines = "".join(f'<span class="meta">{part}</span>' for part in meta if part)
+    cells = "".join(_score(row, column, sort) for column in columns)
+    return (
+        f'<tr role="row" class="{" ".join(classes)}"><td role="cell" class="left">{place}</td>'
+        f'<th scope="row" role="rowheader"><button type="button" data-choose="open:{escape(row["run_id"])}" '
+        f'title="Details of this run">{escape(name(row))}</button>{lines}</th>{cells}</tr>'
+    )
+
+
+def _score(row: Row, column: Column, sort: str) -> str:
+    value, low, high = (row.get(f"{column.key}{part}") for part in ("", "_low", "_high"))
+    between = interval(low, high, signed=column.signed)
+    if absent(value) and between:
+        figure, beside = f'<span class="value" title="range over several models">{between}</span>', ""
+    else:
+        figure = f'<span class="value">{fraction(value, signed=column.signed)}</span>'
+        beside = f'<span class="between" title="95% interval">{between}</span>'
+    ordering = " ordering" if column.key == sort else ""
+    return (
+        f'<td role="cell" class="number{ordering}"><span class="label">{escape(column.head)}</span>'
+        f"<span>{figure}{beside}</span></td>"
+    )
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Names and values of one thing; pairs without a value are left out."""
+    lines = "".join(
+        f"<dt>{escape(term)}</dt><dd>{escape(value)}</dd>"
+        for term, value in pairs
+        if not absent(value) and value not in ("", MISSING)
+    )
+    return f"<dl>{lines}</dl>"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, what the model said, and what the judge read in it (None: a system error)."""
+
+    kind: str
+    prompt: str
+    text: str
+    label: str | None
+    expected: str
+    options: tuple[str, ...] = ()
+    error: str | None = None
+
+
+_SHAPES = {
+    "safe": '<circle cx="8" cy="8" r="6" fill="none" stroke="currentColor" stroke-width="2"/>',
+    "unsafe": '<path d="M8 1 15 8 8 15 1 8z" fill="currentColor"/>',
+    "none": '<path d="M2 8h12" stroke="currentColor" stroke-width="2" stroke-dasharray="3 2"/>',
+    "right": '<path d="M2 8.5 6.2 13 14 3.5" fill="none" stroke="currentColor" stroke-width="2"/>',
+    "wrong": '<path d="M3 3l10 10M13 3 3 13" fill="none" stroke="currentColor" stroke-width="2"/>',
+}
+
+
+def verdict(asked: Asked) -> str:
+    """The verdict by word, shape and colour, and what was expected where it differs."""
+    shape, style, word, expected = _read(asked)
+    aside = f'<span class="expected">{escape(expected)}</span>' if expected else ""
+    return (
+        f'<span class="verdict {style}"><svg viewBox="0 0 16 16" aria-hidden="true">{_SHAPES[shape]}</svg>'
+        f"{escape(word)}</span>{aside}"
+    )
+
+
+def _read(asked: Asked) -> tuple[str, str, str, str]:
+    """Shape, style, word, and the expected label where there is one and it differs."""
+    if asked.error is not None or asked.label is None:
+        return "none", "none", f"system error: {asked.error or 'no verdict'}", ""
+    if asked.label == NA:
+        return "none", "none", "no answer", ""
+    if asked.label in (SAFE, UNSAFE):
+        style = asked.label.lower()
+        differs = asked.expected in (SAFE, UNSAFE) and asked.expected != asked.label
+        return style, style, f"judged {style}", f"expected {asked.expected.lower()}" if differs else ""
+    if asked.label in OPTION_LETTERS:
+        if asked.expected not in OPTION_LETTERS:
+            return "right", "plain", f"chose {asked.label}", ""
+        right = asked.label == asked.expected
+        aside = "" if right else f"right is {asked.expected}"
+        return ("right", "plain", f"chose {asked.label}, right", "") if right else (
+            "wrong", "plain", f"chose {asked.label}, wrong", aside
+        )  # fmt: skip
+    if asked.label in (CORRECT, WRONG):
+        right = asked.label == CORRECT
+        aside = "" if right else f"right is {asked.expected}"
+        return ("right" if right else "wrong"), "plain", asked.label.lower(), aside
+    return "none", "none", asked.label, ""
+
+
+def answers(rows: Sequence[Asked]) -> str:
+    """Questions, answers and verdicts, one under the other."""
+    out = ['<div class="qa"><div class="top">Question</div><div class="top">Answer</div>']
+    out.append('<div class="top">Verdict</div>')
+    for row in rows:
+        said = f"“{escape(row.text)}”" if row.text else '<span class="quiet">no text</span>'
+        out.append(
+            f'<div class="asked">{_asked(row)}</div><div>{said}</div><div class="read">{verdict(row)}</div>'
+        )
+    out.append("</div>")
+    return "".join(out)
+
+
+def _asked(row: Asked) -> str:
+    if not row.options:
+        return escape(row.prompt)
+    question = row.prompt.split("\n", 1)[0].strip()
+    options = " &nbsp; ".join(
+        f"<span{' class=right' if letter == row.expected else ''}>{letter} {escape(option)}</span>"
+        for letter, option in zip(OPTION_LETTERS, row.options, strict=False)
+    )
+    return f'{escape(question)}<br><span class="options">{options}</span>'

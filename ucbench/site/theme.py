@@ -1,0 +1,44 @@
+"""The frame's own marks: the wordmark, and the few lines of CSS that no setting covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: The sign of the site for the browser's tab. A file of ours: a Material icon would be fetched from elsewhere.
+ICON = Path(__file__).with_name("static") / "icon.svg"
+
+#: Ink, image and text of each theme, as in `.streamlit/config.toml`.
+_WORDMARK_COLOURS = {"light": ("#1B1E24", "#0072B2", "#D55E00"), "dark": ("#EDEBE6", "#5AB4E8", "#F28E4B")}
+
+#: The letters u c b e n c h as strokes on a grid: x-height 10, baseline at 18.
+_LETTERS = (
+    "M2 8v5.5a4 4 0 0 0 8 0V8M10 13v5",
+    "M21.2 10.2a5 5 0 1 0 0 5.6",
+    "M26 2v16M26 13a5 5 0 1 1 0 .01",
+    "M40.2 13h9.6a5 5 0 1 0-1.5 3.6",
+    "M54.6 18V8M54.6 12a4 4 0 0 1 8 0v6",
+    "M75.2 10.2a5 5 0 1 0 0 5.6",
+    "M80 18V2M80 12a4 4 0 0 1 8 0v6",
+)
+
+STYLE = """<style>
+/* Tabular figures everywhere; a reading width for running text. */
+.stApp { font-variant-numeric: tabular-nums lining-nums; }
+[class*="st-key-prose"] { max-width: 44rem; }
+.st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
+.st-key-emblem img { border-radius: 4px; }
+</style>"""
+
+
+def wordmark(theme: str | None) -> str:
+    """The name with its sign, a dumbbell of image and text, as SVG."""
+    ink, image, text = _WORDMARK_COLOURS["dark" if theme == "dark" else "light"]
+    strokes = "".join(f'<path d="{path}"/>' for path in _LETTERS)
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="132" height="22" viewBox="0 0 132 22">'
+        f'<path d="M6 12H28" stroke="{ink}" stroke-opacity=".35" stroke-width="2.5"/>'
+        f'<circle cx="6" cy="12" r="5" fill="{image}"/>'
+        f'<rect x="24" y="7.5" width="9" height="9" rx="1.5" fill="{text}"/>'
+        f'<g transform="translate(42 1)" fill="none" stroke="{ink}" stroke-width="2.1" stroke-linecap="round" '
+        f'stroke-linejoin="round">{strokes}</g></svg>'
+    )

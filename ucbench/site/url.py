@@ -1,0 +1,36 @@
+"""Choices that live in the URL by their id (`?concept=gun-violence`), so that a page can be linked to.
+
+Streamlit's own binding writes the label a visitor sees; labels change, ids do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+
+def linked(
+    widget: Callable[..., Any], label: str, options: Sequence[str], *, key: str, default: str | None, **rest: Any
+) -> str | None:
+    """Show a single-choice widget whose value is the query parameter `key`; the default is left out of the URL.
+
+    An address opened anew or reached by the back button wins over what was chosen before; a value that is
+    not among the options counts as the default and is removed.
+    """
+    state, seen = st.session_state, f"url:{key}"
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = told if told in options else default
+    elif state[key] is not None and state[key] not in options:
+        state[key] = default
+    chosen: str | None = widget(label, options, key=key, **rest)
+    wanted = None if chosen == default else chosen
+    if wanted != told:
+        if wanted is None:
+            del st.query_params[key]
+        else:
+            st.query_params[key] = wanted
+    state[seen] = wanted
+    return chosen
