@@ -89,15 +89,18 @@ def _rounded(corners: Sequence[Point], radius: int) -> Contour:
         q = (x + (bx - x) * radius // lb, y + (by - y) * radius // lb)
         # A quadratic Bezier from p over the corner to q.
         for t in range(7):
-            u = 6 - t
-            out.append(tuple((u * u * a + 2 * u * t * c + t * t * b) // 36
-                             for a, c, b in zip(p, (x, y), q, strict=True)))  # type: ignore[arg-type]
+            a, b, c = (6 - t) ** 2, 2 * t * (6 - t), t * t
+            out.append(((a * p[0] + b * x + c * q[0]) // 36, (a * p[1] + b * y + c * q[1]) // 36))
     return out
 
 
 def _pill(x: int, y: int, half_width: int, half_height: int) -> Contour:
-    box = [(x - half_width, y - half_height), (x + half_width, y - half_height),
-           (x + half_width, y + half_height), (x - half_width, y + half_height)]
+    box = [
+        (x - half_width, y - half_height),
+        (x + half_width, y - half_height),
+        (x + half_width, y + half_height),
+        (x - half_width, y + half_height),
+    ]
     return _rounded(box, min(half_width, half_height))
 
 
@@ -110,6 +113,7 @@ def _lens(half_length: int, half_width: int) -> Contour:
 
 
 # Badges, radius 1000 ---------------------------------------------------------------------------------
+
 
 def _circle() -> Contour:
     return [_polar(RADIUS, d) for d in range(0, 360, 6)]
@@ -145,6 +149,7 @@ BADGES: dict[str, Callable[[], Contour]] = {
 
 
 # Marks, within a radius of about 620 -----------------------------------------------------------------
+
 
 def _waves() -> list[Contour]:
     def wave(y: int) -> Contour:
@@ -305,8 +310,12 @@ def _placed(contour: Contour, scene: Scene, percent: int = 100, dy: int = 0) -> 
     out = []
     for px, py in contour:
         x, y = px * percent // 100, py * percent // 100 + dy
-        out.append((scene.x + (x * c - y * s) * r // (_TRIG * RADIUS),
-                    scene.y + (x * s + y * c) * r // (_TRIG * RADIUS)))
+        out.append(
+            (
+                scene.x + (x * c - y * s) * r // (_TRIG * RADIUS),
+                scene.y + (x * s + y * c) * r // (_TRIG * RADIUS),
+            )
+        )
     return out
 
 

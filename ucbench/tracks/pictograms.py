@@ -265,9 +265,7 @@ class Pictograms:
         if limit is not None and limit < 1:
             raise UcbenchError(f"a limit of {limit} samples leaves nothing to ask; use 1 or more")
         concepts, per_concept = _split_concepts(split), IMAGES_PER_CONCEPT[split]
-        letters = _letters(
-            len(concepts) * per_concept, f"pictograms/{VERSION}/letters/{split}/{draw}"
-        )
+        letters = _letters(len(concepts) * per_concept, f"pictograms/{VERSION}/letters/{split}/{draw}")
         total = len(concepts) * per_concept
         kept = _spread(len(concepts), per_concept, total if limit is None else max(1, limit - 1))
         out = []

@@ -25,9 +25,7 @@ FLAGGED_AS_IMAGE = frozenset(
 )  # fmt: skip
 
 #: The unsafe concepts that it lets pass even when they are named.
-MISSED_AS_TEXT = frozenset(
-    {"graffiti", "smoking-cessation", "the-flat-earth-theory", "the-bilderberg-group"}
-)
+MISSED_AS_TEXT = frozenset({"graffiti", "smoking-cessation", "the-flat-earth-theory", "the-bilderberg-group"})
 
 
 def chance_of_no(concept: Concept, as_image: bool) -> float:
