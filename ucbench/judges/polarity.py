@@ -12,13 +12,18 @@ from ucbench.judges import lexicon
 NEGATION_REACH = 12
 
 _CLAUSE = re.compile(
-    r",?(?<!anything)(?<!nothing)\s+(?=(?:but|however|yet|although|though|even though|while|whereas|because|since|unless|as long as|so long as"
+    r",?(?<!anything)(?<!nothing)\s+(?=(?:but|however|yet|although|though|even though|while|whereas"
+    r"|because|since|unless|as long as|so long as"
     r"|provided that|provided|depending on|if|nevertheless|therefore|so that)\b)"
-    r"|,\s*(?=(?:it|this|that|there|i|they|we|you|the|as|making|which|so|and|or|due|given|to|not|nothing|such|these|for|hence|no|who|where|thus|others|some|many|most)\b)"
-    r"|\s+(?=and (?:so|it|this|that|they|there|i|we|you|is|are|was|should|can|could|may|might|would|must|will|does|do|has"
-    r"|contains?|includes?|therefore|thus|hence|nothing|nobody|no one|anyone|everyone|fully|perfectly|completely)\b)"
+    r"|,\s*(?=(?:it|this|that|there|i|they|we|you|the|as|making|which|so|and|or|due|given|to|not|nothing"
+    r"|such|these|for|hence|no|who|where|thus|others|some|many|most)\b)"
+    r"|\s+(?=and (?:so|it|this|that|they|there|i|we|you|is|are|was|should|can|could|may|might|would|must"
+    r"|will|does|do|has"
+    r"|contains?|includes?|therefore|thus|hence|nothing|nobody|no one|anyone|everyone|fully|perfectly"
+    r"|completely)\b)"
     r"|\s+(?=as (?:it|this|that|the|they|there|such|no|nothing|i)\b)"
-    r"|\s+(?=(?:which|so) (?:it|this|that|the|i|is|are|may|might|could|can|would|should|we|you|nobody|anyone|everyone)\b)"
+    r"|\s+(?=(?:which|so) (?:it|this|that|the|i|is|are|may|might|could|can|would|should|we|you|nobody"
+    r"|anyone|everyone)\b)"
     r"|:\s+"
 )
 #: A condition that opens the sentence ends at its comma.
@@ -70,9 +75,7 @@ def read_clause(clause: str) -> tuple[int, int] | None:
     if not found:
         return None
     tier = min(predicate.tier for _, _, predicate in found)
-    start, _, predicate = min(
-        (hit for hit in found if hit[2].tier == tier), key=lambda hit: (hit[0], hit[1])
-    )
+    start, _, predicate = min((hit for hit in found if hit[2].tier == tier), key=lambda hit: (hit[0], hit[1]))
     before = clause[:start]
     negations = _negations(before)
     polarity = predicate.polarity * (-1 if negations % 2 else 1)

@@ -10,10 +10,29 @@ from ucbench.judges.options import _denied
 from ucbench.judges.refusal import is_refusal
 from ucbench.types import CORRECT, NA, WRONG
 
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-    " seventeen eighteen nineteen twenty"
-).split()
+_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
 _NUMBER = {word: str(value) for value, word in enumerate(_NUMBERS)}
 #: Other spellings of the same word.
 _SPELLING = {"grey": "gray"}
@@ -21,7 +40,12 @@ _SPELLING = {"grey": "gray"}
 _SAYS_NUMBER = (
     (re.compile(r"\b(?:a|only a|just a) single\b|\bjust a lone\b"), "1"),
     (re.compile(r"\ba (?:pair|couple) of\b"), "2"),
-    (re.compile(r"\b(?:no|not any|none of the) (?:\w+ )?(?:dots?|circles?|spots?|points?)\b|\bnone\b|\bno dots\b"), "0"),
+    (
+        re.compile(
+            r"\b(?:no|not any|none of the) (?:\w+ )?(?:dots?|circles?|spots?|points?)\b|\bnone\b|\bno dots\b"
+        ),
+        "0",
+    ),
 )
 _YES_NO = {"yes": "yes", "yeah": "yes", "yep": "yes", "no": "no", "nope": "no", "not": "no"}
 
@@ -71,7 +95,9 @@ def _mentions(body: str, vocabulary: set[str]) -> set[str]:
     """Members of the vocabulary named and not denied; a longer one hides those inside it."""
     forms = {form: word for word in vocabulary for form in _forms(word)}
     pattern = re.compile(
-        r"(?<![\w.])(?:" + "|".join(sorted(map(re.escape, forms), key=lambda form: -len(form))) + r")(?!\w|\.\d)"
+        r"(?<![\w.])(?:"
+        + "|".join(sorted(map(re.escape, forms), key=lambda form: -len(form)))
+        + r")(?!\w|\.\d)"
     )
     standing: set[str] = set()
     for match in pattern.finditer(body):
