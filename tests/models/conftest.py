@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Shape:
     hidden: int = 48
     layers: int = 3
     template: str | None = CHAT_TEMPLATE
-    text: dict[str, Any] = field(default_factory=dict)
+    window: int | None = None
+    tied: bool = False
     seed: int = 0
 
 
@@ -83,6 +84,7 @@ def build_llava(folder: Path, shape: Shape) -> Path:
         LlavaConfig,
         LlavaForConditionalGeneration,
         LlavaProcessor,
+        MistralConfig,
     )
 
     tokenizer = _tokenizer()
@@ -91,15 +93,17 @@ def build_llava(folder: Path, shape: Shape) -> Path:
             hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
             image_size=shape.image_size, patch_size=shape.patch_size,
         ),
-        text_config=LlamaConfig(
+        text_config=(LlamaConfig if shape.window is None else MistralConfig)(
             vocab_size=len(tokenizer), hidden_size=shape.hidden, intermediate_size=96,
             num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
             num_key_value_heads=shape.key_value_heads, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-            **shape.text,
+            **({} if shape.window is None else {"sliding_window": shape.window}),
+            tie_word_embeddings=shape.tied,
         ),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=shape.feature_layer,
         vision_feature_select_strategy=shape.strategy,
+        tie_word_embeddings=shape.tied,
     )  # fmt: skip
     torch.manual_seed(shape.seed)
     model = LlavaForConditionalGeneration(config).eval()

@@ -138,6 +138,28 @@ def test_an_image_behind_its_question_is_asked_one_at_a_time(
     assert len(ask(vlm, samples[:2], 8)) == 3
 
 
+def test_sliding_windows_are_asked_one_at_a_time(
+    build: Any, tmp_path: Path, load: Callable[..., LocalVLM], samples: list[Sample]
+) -> None:
+    """Their caches forget the beginning of a prefix, which could then not be shared."""
+    folder = build(tmp_path / "window", window=8)
+    vlm = load(folder)
+    assert vlm.engine_path == "one_at_a_time"
+    expected = plain_generate(folder, samples[:3])
+    answers = ask(vlm, samples[:3], 4)
+    assert {key: (a.text, a.tokens, a.truncated) for key, a in answers.items()} == expected
+
+
+def test_tied_embeddings(
+    build: Any, tmp_path: Path, load: Callable[..., LocalVLM], samples: list[Sample]
+) -> None:
+    """The output weights are not in the file and yet not missing."""
+    folder = build(tmp_path / "tied", tied=True)
+    expected = plain_generate(folder, samples[:3])
+    answers = ask(load(folder), samples[:3], 4)
+    assert {key: (a.text, a.tokens, a.truncated) for key, a in answers.items()} == expected
+
+
 def test_every_picture_is_encoded_once(
     llava: Path, load: Callable[..., LocalVLM], samples: list[Sample]
 ) -> None:

@@ -1,0 +1,71 @@
+"""The engine on the checkpoint that comes with the package, against plain `generate`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ucbench.models import registry
+from ucbench.record import Decoding
+from ucbench.tracks import registry as tracks
+from ucbench.types import Sample
+
+NAME = "embedded:tiny-vlm"
+NEW_TOKENS = 40
+
+
+@pytest.fixture(scope="module")
+def pictograms() -> list[Sample]:
+    """Pictures with all their questions, and the blank one with its text questions."""
+    return tracks.load("pictograms").samples(limit=7)
+
+
+def test_answers_equal_plain_generate(pictograms: list[Sample]) -> None:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    folder = registry.EMBEDDED[NAME]
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    vlm = registry.load(NAME, decoding=Decoding(max_new_tokens=NEW_TOKENS), device="cpu")
+    assert vlm.engine_path == "shared_prefix"
+    answers = {
+        (answer.sample_id, answer.question_id): answer.text
+        for batch in vlm.plan(pictograms, 16)
+        for answer in vlm.answer(batch)
+    }
+    for sample in pictograms:
+        for question in sample.questions:
+            content = [
+                {"type": "image", "image": sample.image.load()},
+                {"type": "text", "text": question.text},
+            ]
+            inputs = processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+            )  # fmt: skip
+            output = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
+            new = output[0, inputs["input_ids"].shape[1] :]
+            text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+            assert answers[sample.id, question.id] == text
+
+
+def test_sampled_answers_do_not_depend_on_the_batch(pictograms: list[Sample]) -> None:
+    decoding = Decoding(temperature=1.0, max_new_tokens=NEW_TOKENS, seed=1)
+    vlm = registry.load(NAME, decoding=decoding, device="cpu")
+    runs = [
+        {
+            (answer.sample_id, answer.question_id): answer
+            for batch in vlm.plan(pictograms, batch_size)
+            for answer in vlm.answer(batch)
+        }
+        for batch_size in (8, 64)
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_its_identity() -> None:
+    entry = registry.load(NAME, decoding=Decoding(), device="cpu").entry
+    assert entry.model == NAME
+    assert entry.revision is not None
+    assert entry.revision.startswith("sha256:")
+    assert entry.dtype == "float32"
