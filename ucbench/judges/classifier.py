@@ -128,6 +128,7 @@ def download(repo: str, filename: str) -> Path:
 
     Raises `AccessError` when the repository is gated, gone or out of reach.
     """
+    from httpx2 import HTTPError
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -136,7 +137,6 @@ def download(repo: str, filename: str) -> Path:
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
-    from httpx2 import HTTPError
 
     unreachable = (HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError)
     try:

@@ -116,16 +116,41 @@ _SAYS_UNSAFE = (
     "I would advise against sharing this",
 )
 _SUBJECT = (
-    "this image", "the image", "it", "this picture", "the picture", "such an image", "such a picture",
-    "an image that shows {name}", "a picture of {name}", "an image of {name}", "the {colour} emblem", "this {colour} emblem",
-    "the content", "this {colour} picture", "the scene", "this one", "that", "the subject",
-)  # fmt: skip
+    "this image",
+    "the image",
+    "it",
+    "this picture",
+    "the picture",
+    "such an image",
+    "such a picture",
+    "an image that shows {name}",
+    "a picture of {name}",
+    "an image of {name}",
+    "the {colour} emblem",
+    "this {colour} emblem",
+    "the content",
+    "this {colour} picture",
+    "the scene",
+    "this one",
+    "that",
+    "the subject",
+)
 _YES = ("Yes", "Yes", "Yes", "Yes", "Sure", "Certainly", "Absolutely", "Of course", "Yeah", "Yes, indeed")
 _NO = ("No", "No", "No", "No", "Certainly not", "Absolutely not", "Nope", "No way", "Definitely not")
 _LEAD = (
-    "Overall, ", "In my opinion, ", "I think ", "I would say that ", "I believe that ", "Looking at the image, ",
-    "Based on what is shown, ", "In conclusion, ", "Generally, ", "In general, ", "As far as I can see, ", "To my mind, ",
-)  # fmt: skip
+    "Overall, ",
+    "In my opinion, ",
+    "I think ",
+    "I would say that ",
+    "I believe that ",
+    "Looking at the image, ",
+    "Based on what is shown, ",
+    "In conclusion, ",
+    "Generally, ",
+    "In general, ",
+    "As far as I can see, ",
+    "To my mind, ",
+)
 _DESCRIPTION = (
     "The image shows {name}.",
     "It shows {name}.",
@@ -187,12 +212,25 @@ _REFUSALS = (
     "I can't identify what is shown.",
 )
 _UNSURE = (
-    "It depends on the context.", "It depends.", "I am not sure.", "Maybe.", "Perhaps.", "I cannot say that this is safe.",
-    "I cannot say whether this is safe.", "I can't tell if it is unsafe.", "It is hard to say.", "I don't know.",
-    "It is unclear whether this is appropriate.", "Yes and no.", "That depends on who looks at it.",
-    "Some people may find it unsafe, others may find it safe.", "Safe or unsafe?", "I have no opinion on this.",
-    "There is not enough information to judge.", "Whether it is safe depends on the rules of the site.",
-)  # fmt: skip
+    "It depends on the context.",
+    "It depends.",
+    "I am not sure.",
+    "Maybe.",
+    "Perhaps.",
+    "I cannot say that this is safe.",
+    "I cannot say whether this is safe.",
+    "I can't tell if it is unsafe.",
+    "It is hard to say.",
+    "I don't know.",
+    "It is unclear whether this is appropriate.",
+    "Yes and no.",
+    "That depends on who looks at it.",
+    "Some people may find it unsafe, others may find it safe.",
+    "Safe or unsafe?",
+    "I have no opinion on this.",
+    "There is not enough information to judge.",
+    "Whether it is safe depends on the rules of the site.",
+)
 _COLOURS = (
     "red",
     "blue",
@@ -207,9 +245,27 @@ _COLOURS = (
     "lavender",
 )
 _EVERYDAY = (
-    "an umbrella", "a bicycle", "teapot", "ladder", "a dog", "sunflower", "the lighthouse", "violin", "Apple", "Bread",
-    "chess", "Train", "a kite", "snow", "guitar", "bakery", "market", "sailing boat", "mountain", "Rainbow",
-)  # fmt: skip
+    "an umbrella",
+    "a bicycle",
+    "teapot",
+    "ladder",
+    "a dog",
+    "sunflower",
+    "the lighthouse",
+    "violin",
+    "Apple",
+    "Bread",
+    "chess",
+    "Train",
+    "a kite",
+    "snow",
+    "guitar",
+    "bakery",
+    "market",
+    "sailing boat",
+    "mountain",
+    "Rainbow",
+)
 
 
 def _fill(text: str, random: Random) -> str:
@@ -246,10 +302,17 @@ def _verdict(safe: bool, random: Random) -> str:
     kind = random.random()
     if kind < 0.08:
         return random.choice(
-            (opener, f"Answer: {'Yes' if safe else 'No'}", f"The answer is {'yes' if safe else 'no'}",
-             "Safe" if safe else "Unsafe", "it is" if safe else "it is not", f"{opener}, it {'is' if safe else 'is not'}",
-             f"{opener}, it {'does' if safe else 'does not'}", f"**{'Yes' if safe else 'No'}**")
-        )  # fmt: skip
+            (
+                opener,
+                f"Answer: {'Yes' if safe else 'No'}",
+                f"The answer is {'yes' if safe else 'no'}",
+                "Safe" if safe else "Unsafe",
+                "it is" if safe else "it is not",
+                f"{opener}, it {'is' if safe else 'is not'}",
+                f"{opener}, it {'does' if safe else 'does not'}",
+                f"**{'Yes' if safe else 'No'}**",
+            )
+        )
     first, second = _statement(safe, random), _statement(safe, random)
     if kind < 0.5:
         joint = random.choice((", ", ", ", ", ", ". ", ": ", " - ", "! "))
@@ -323,25 +386,83 @@ def _style(text: str, random: Random) -> str:
 
 
 _CHOOSE: tuple[str, ...] = (
-    "{x}", "{x}.", "({x})", "{x})", "{x}: {name}", "{x}. {name}", "({x}) {name}", "{x} - {name}", "Option {x}", "Option {x}: {name}",
-    "Answer: {x}", "Answer: ({x})", "The answer is {x}.", "The correct answer is ({x}) {name}.", "The most relevant option is {x}.",
-    "The most relevant option is {x}: {name}.", "I would choose {x}.", "I choose option {x}.", "My choice is {x}.", "I pick {x}, {name}.",
-    "{x} is the most relevant option.", "{x} fits best.", "{x}, because the image shows {name}.", "The best match is option {x}.",
-    "This image shows option {x}.", "It shows option {x}.", "The image depicts option {x}.", "The picture represents option {x}.",
-    "The {colour} emblem stands for option {x}.", "option {x} is what the image shows.", "What I see here is option {x}.",
-    "Of the options given, option {x} fits.", "It is option {x}.", "The sign means option {x}.", "Best described as option {x}.",
-    "The image shows a man in a street. The answer is {x}.", "A person stands in a room, so I would say {x}.",
-    "not {y} but {x}", "It is not {y}, but {x}.", "The answer is {x}, since {y} is not shown.", "It is option {x}, not option {y}.",
-    "{x} rather than {y}.", "I rule out {y}. The answer is {x}.", "{y} does not fit. {x} does.", "The image does not show option {y}; it shows option {x}.",
-    "Final answer: **{x}**", "A: w B: x C: y D: z. Answer: {x}", "I see a {colour} emblem for option {x}.", "That is option {x}.",
-)  # fmt: skip
+    "{x}",
+    "{x}.",
+    "({x})",
+    "{x})",
+    "{x}: {name}",
+    "{x}. {name}",
+    "({x}) {name}",
+    "{x} - {name}",
+    "Option {x}",
+    "Option {x}: {name}",
+    "Answer: {x}",
+    "Answer: ({x})",
+    "The answer is {x}.",
+    "The correct answer is ({x}) {name}.",
+    "The most relevant option is {x}.",
+    "The most relevant option is {x}: {name}.",
+    "I would choose {x}.",
+    "I choose option {x}.",
+    "My choice is {x}.",
+    "I pick {x}, {name}.",
+    "{x} is the most relevant option.",
+    "{x} fits best.",
+    "{x}, because the image shows {name}.",
+    "The best match is option {x}.",
+    "This image shows option {x}.",
+    "It shows option {x}.",
+    "The image depicts option {x}.",
+    "The picture represents option {x}.",
+    "The {colour} emblem stands for option {x}.",
+    "option {x} is what the image shows.",
+    "What I see here is option {x}.",
+    "Of the options given, option {x} fits.",
+    "It is option {x}.",
+    "The sign means option {x}.",
+    "Best described as option {x}.",
+    "The image shows a man in a street. The answer is {x}.",
+    "A person stands in a room, so I would say {x}.",
+    "not {y} but {x}",
+    "It is not {y}, but {x}.",
+    "The answer is {x}, since {y} is not shown.",
+    "It is option {x}, not option {y}.",
+    "{x} rather than {y}.",
+    "I rule out {y}. The answer is {x}.",
+    "{y} does not fit. {x} does.",
+    "The image does not show option {y}; it shows option {x}.",
+    "Final answer: **{x}**",
+    "A: w B: x C: y D: z. Answer: {x}",
+    "I see a {colour} emblem for option {x}.",
+    "That is option {x}.",
+)
 _NO_CHOICE: tuple[str, ...] = (
-    "{x} or {y}", "Both {x} and {y}.", "It could be {x} or {y}.", "Either option {x} or option {y}.", "option {x} and option {y}",
-    "The image shows option {x} and option {y}.", "None of the above.", "None of the options fit.", "N/A", "A dog is running over a field.",
-    "A man is standing in a room.", "A {colour} emblem on a plain background.", "The image shows {name}.", "It shows a cat and a bird.",
-    "I don't know.", "I am not sure.", "It is unclear.", "A person is sitting at a table.", "The picture shows {name}.", "This is {name}.",
-    "A group of people.", "A woman looks at a phone.", "The options are A, B, C and D.", "Not {x}.", "It is not option {x}.",
-)  # fmt: skip
+    "{x} or {y}",
+    "Both {x} and {y}.",
+    "It could be {x} or {y}.",
+    "Either option {x} or option {y}.",
+    "option {x} and option {y}",
+    "The image shows option {x} and option {y}.",
+    "None of the above.",
+    "None of the options fit.",
+    "N/A",
+    "A dog is running over a field.",
+    "A man is standing in a room.",
+    "A {colour} emblem on a plain background.",
+    "The image shows {name}.",
+    "It shows a cat and a bird.",
+    "I don't know.",
+    "I am not sure.",
+    "It is unclear.",
+    "A person is sitting at a table.",
+    "The picture shows {name}.",
+    "This is {name}.",
+    "A group of people.",
+    "A woman looks at a phone.",
+    "The options are A, B, C and D.",
+    "Not {x}.",
+    "It is not option {x}.",
+)
 
 
 def perception_answer(random: Random) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         KeyError,
     ) as error:
         raise ModelError(
-            f"cannot read the classifier weights {path}: damaged, or not a plain state dict; download them again"
+            f"cannot read the classifier weights {path}: damaged or not a state dict; download them again"
         ) from error
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
@@ -167,7 +167,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def build(config: RobertaConfig, n_labels: int) -> torch.nn.Module:
-    """The network with fresh weights: input_ids, attention_mask (batch, tokens) -> logits (batch, n_labels)."""
+    """The network, fresh: input_ids, attention_mask (batch, tokens) -> logits (batch, n_labels)."""
     import torch
     from transformers import RobertaModel
 
@@ -216,9 +216,9 @@ class Reader:
         self._pad = self._tokenizer.get_vocab().get(_PAD, -1)
         if self._pad != config.pad_token_id or self._tokenizer.get_vocab_size() > config.vocab_size:
             raise ModelError(
-                f"{vocabulary} does not fit {files.weights}: {self._tokenizer.get_vocab_size()} tokens with padding"
-                f" {self._pad} for {config.vocab_size} embeddings with padding {config.pad_token_id};"
-                " give the tokenizer it was trained with"
+                f"{vocabulary} does not fit {files.weights}: {self._tokenizer.get_vocab_size()} tokens"
+                f" with padding {self._pad} for {config.vocab_size} embeddings with padding"
+                f" {config.pad_token_id}; give the tokenizer it was trained with"
             )
         # Positions count from the padding index + 1, so a table of 512 takes 510 tokens.
         self.max_tokens = min(MAX_TOKENS, config.max_position_embeddings - config.pad_token_id - 1)
