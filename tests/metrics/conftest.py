@@ -21,7 +21,7 @@ def row(
     n: int = 0,
     expected: str | None = None,
     error: str | None = None,
-    text: str = "Some words.",
+    text: str = "Some words of an answer.",
 ) -> Row:
     """One question asked. A concept whose id begins with `safe` is safe; its category follows a dot."""
     safe = concept.startswith("safe")
@@ -42,7 +42,9 @@ def row(
     }
 
 
-def image(concept: str, sample: str, labels: Sequence[str | None], kind: str = "image_alignment") -> list[Row]:
+def image(
+    concept: str, sample: str, labels: Sequence[str | None], kind: str = "image_alignment"
+) -> list[Row]:
     """One image with its questions numbered from 0."""
     return [row(kind, concept, label, sample=f"{concept}-{sample}", n=i) for i, label in enumerate(labels)]
 

@@ -14,12 +14,13 @@ _EPSILON = 0.1  # smoothing method 1: what a precision without a match has for a
 
 
 def one_minus_self_bleu(texts: Sequence[str]) -> float:
-    """1 minus the mean BLEU of each text against all others, in [0, 1]; 0 when all are the same.
+    """1 minus the mean BLEU of each text against all others, in [0, 1]; 0 when all are one sentence.
 
-    Equal to NLTK's `sentence_bleu` over whitespace tokens with four equal weights and smoothing method 1.
-    The value depends on the number of texts, so state it beside the value. BLEU clips an n-gram's count
-    by its largest count in any one reference; the two largest counts of an n-gram over all texts, and
-    whose they are, answer that for every text at once. Time and memory grow with the number of n-grams.
+    Equal to NLTK's `sentence_bleu` over whitespace tokens with four equal weights and smoothing method 1
+    (by which a text of fewer than four tokens never reaches a BLEU of 1). The value depends on the
+    number of texts, so state it beside the value. BLEU clips an n-gram's count by its largest count in
+    any one reference; the two largest counts of an n-gram over all texts, and whose they are, answer
+    that for every text at once. Time and memory grow with the number of n-grams.
 
     Raises `ValueError` for fewer than two texts.
     """

@@ -5,8 +5,8 @@ resampling whole clusters and recomputing numerator and denominator each time. T
 set on the log-odds scale with Student's t on the effective number of clusters, because the plain
 percentile interval is too short: with the 75 unequal concepts it covers .91 to .94, this one .93 to
 .96, for shares of .3 to .9 and from mild to extreme differences between concepts. It also stays
-within [0, 1]. Sums and differences of shares combine the intervals of their parts by MOVER (Zou 2008,
-doi:10.1002/sim.3095) with the correlation seen over the same resamples.
+within [0, 1]. Sums and differences of shares join the standard errors of their parts by the correlation
+seen over the same resamples.
 
 Arrays have clusters, or resamples, on axis 0; all further axes are carried along, so that one call can
 treat many shares.
@@ -145,24 +145,27 @@ def share_interval(e: Estimate) -> tuple[Floats, Floats]:
     """
     if e.spread is None:
         return e.value, e.value
-    at_end = (e.value <= 0.0) | (e.value >= 1.0)
+    at_end, half = _at_end(e), _half_width(e)
     value = np.where(at_end, 0.5, e.value)
-    binomial = value * (1.0 - value)
-    error = np.sqrt(np.maximum(e.variance, binomial / np.maximum(e.items, 1.0))) / binomial
-    centre, half = np.log(value / (1.0 - value)), t_quantile(np.maximum(e.df, 1.0)) * error
+    centre, reach = np.log(value / (1.0 - value)), half / (value * (1.0 - value))
     low, high = wilson(e.value, e.effective)
-    return np.where(at_end, low, _expit(centre - half)), np.where(at_end, high, _expit(centre + half))
+    return np.where(at_end, low, _expit(centre - reach)), np.where(at_end, high, _expit(centre + reach))
 
 
 def combined_interval(weights: Sequence[float], estimates: Sequence[Estimate]) -> tuple[Floats, Floats]:
     """Ends of the 95% interval of a weighted sum of shares, resampled together.
 
-    With one share of weight 1 this is `share_interval`.
+    When only one share was sampled it is that share's interval, shifted. Otherwise the shares' half
+    widths are joined by their correlation over the resamples, on the plain scale, where a sum of
+    several is close to symmetric; a share at exactly 0 or 1 can err to one side only, by Wilson.
     """
+    alone = sum(e.spread is not None for e in estimates) < 2
     below, above = [], []
     for weight, e in zip(weights, estimates, strict=True):
         low, high = share_interval(e)
-        down, up = e.value - low, high - e.value
+        keep = np.asarray(alone) | _at_end(e)
+        down = np.where(keep, e.value - low, _half_width(e))
+        up = np.where(keep, high - e.value, _half_width(e))
         # A share that enters with a minus sign lowers the sum at its upper end.
         below.append(abs(weight) * (down if weight > 0 else up))
         above.append(abs(weight) * (up if weight > 0 else down))
@@ -175,6 +178,16 @@ def combined_interval(weights: Sequence[float], estimates: Sequence[Estimate]) -
             left = left + r * below[i] * below[j]
             right = right + r * above[i] * above[j]
     return value - np.sqrt(np.maximum(left, 0.0)), value + np.sqrt(np.maximum(right, 0.0))
+
+
+def _at_end(e: Estimate) -> npt.NDArray[np.bool_]:
+    return (e.value <= 0.0) | (e.value >= 1.0)
+
+
+def _half_width(e: Estimate) -> Floats:
+    """Half the width of a symmetric 95% interval of a share, with the least variance it can have."""
+    least = e.value * (1.0 - e.value) / np.maximum(e.items, 1.0)
+    return np.asarray(t_quantile(np.maximum(e.df, 1.0)) * np.sqrt(np.maximum(e.variance, least)))
 
 
 def combined_value(weights: Sequence[float], estimates: Sequence[Estimate]) -> Floats:
