@@ -82,7 +82,7 @@ def naive(folder: Path, samples: list[Sample], device: str, max_new_tokens: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description="shared prefix against one question at a time")
     parser.add_argument("--mid-size", action="store_true", help="random weights, about 60 M parameters")
-    parser.add_argument("--samples", type=int, default=40, help="pictures, the blank one among them")
+    parser.add_argument("--samples", type=int, default=20, help="pictures, the blank one among them")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--max-new-tokens", type=int, default=48)
     parser.add_argument("--device", default="cpu")
@@ -108,7 +108,8 @@ def main() -> None:
     print(
         f"| shared prefix against naive loop | {model} "
         f"| {len(samples)} pictures, {questions} questions, {setting} "
-        f"| {slow:.1f} s -> {fast:.1f} s | {slow / fast:.1f}x | {identical} of {questions} answers identical |"
+        f"| {slow:.1f} s -> {fast:.1f} s | {slow / fast:.1f}x "
+        f"| {identical} of {questions} answers identical |"
     )
 
 

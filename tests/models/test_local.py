@@ -303,14 +303,17 @@ def test_every_stop_token_ends_an_answer(
     assert not answer.truncated
 
 
-def test_thinking_is_cut_and_counted(
-    llava: Path, load: Callable[..., LocalVLM], samples: list[Sample]
-) -> None:
-    vlm = load(llava)
+@pytest.mark.parametrize("special", [False, True])
+def test_thinking_is_cut_and_counted(special: bool, llava: Path, samples: list[Sample]) -> None:
+    vlm = registry.load(str(llava), decoding=GREEDY, device="cpu")
+    assert isinstance(vlm, LocalVLM)
+    if special:  # as some tokenizers have their marks
+        vlm._tokenizer.add_special_tokens({"extra_special_tokens": ["<think>", "</think>"]})
     tokens = vlm._tokenizer("<think>It is safe.</think> Yes", add_special_tokens=False)["input_ids"]
     answer = vlm._read(samples[0], samples[0].questions[0], [*tokens, 2])
     assert answer.text == "Yes"
     assert answer.tokens == len(tokens)
+    assert not answer.truncated
     assert 0 < answer.thinking_tokens < answer.tokens
 
 

@@ -315,7 +315,7 @@ class LocalVLM:
         """Make an answer of new tokens; the stop token is not counted."""
         ended = bool(tokens) and tokens[-1] in self._stop_ids
         tokens = tokens[:-1] if ended else tokens
-        text, thinking = strip_thinking(self._tokenizer.decode(tokens, skip_special_tokens=True))
+        text, thinking = self._without_thinking(tokens)
         thought = len(self._tokenizer(thinking, add_special_tokens=False)["input_ids"]) if thinking else 0
         return Answer(
             sample.id,
@@ -325,6 +325,15 @@ class LocalVLM:
             truncated=not ended and len(tokens) >= self._entry.decoding.max_new_tokens,
             thinking_tokens=thought,
         )
+
+    def _without_thinking(self, tokens: list[int]) -> tuple[str, str]:
+        """(answer, thinking). The marks around thinking may be special tokens, so they are read first."""
+        text, thinking = strip_thinking(self._tokenizer.decode(tokens, skip_special_tokens=False))
+        if not thinking:
+            return self._tokenizer.decode(tokens, skip_special_tokens=True), ""
+        for mark in self._tokenizer.all_special_tokens:
+            text, thinking = text.replace(mark, ""), thinking.replace(mark, "")
+        return text, thinking
 
     def _generation_config(self) -> Any:
         from transformers import GenerationConfig
