@@ -10,7 +10,7 @@ exactly: they get no interval of their own, and a gap has that of its image side
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -157,7 +157,7 @@ def concept_cells(
             found = estimate(right, total, draws[:, scope[group]])
             if key == MACRO:
                 # A concept counts as one, yet its rate rests on all of its answers.
-                found = _with_items(found, s.total[scope].sum())
+                found = replace(found, items=np.asarray(s.total[scope].sum()))
         cells.append(Cell.of(s.at(scope), scope & (s.total > 0), found))
     return cells
 
@@ -313,10 +313,6 @@ def _diversity(tally: Tally) -> Score | None:
     value = one_minus_self_bleu(texts) if len(texts) > 1 else None
     clusters = np.unique(tally.concept[given]).size
     return _make("diversity", value, None, None, len(texts), clusters, asked.sum(), given.sum())
-
-
-def _with_items(e: Estimate, items: float) -> Estimate:
-    return Estimate(e.value, e.variance, e.spread, np.asarray(float(items)), e.effective, e.df)
 
 
 def _ordered(scores: ScoreMap) -> ScoreMap:
