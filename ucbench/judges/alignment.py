@@ -35,7 +35,7 @@ _OPENER = re.compile(
 )
 _FILLER = re.compile(
     r"^(?:(?:well|hmm+|hm|oh|ah|sure thing|sure|okay|ok|alright|right|so|great question|good question"
-    r"|thank you|thanks|honestly|frankly|clearly|overall"
+    r"|thank you|thanks|honestly|frankly|fortunately|unfortunately|luckily|sadly|most likely|clearly|overall"
     r"|no problem|no worries|no doubt|of course|certainly|hello|hi|in my (?:opinion|view|judg[e]?ment)"
     r"|to my mind|to me|for me|from my (?:view|side)|i'd say|i would say|i say|i think|i believe"
     r"|my guess is|personally|generally(?: speaking)?|in general|strictly speaking)\s*(?:[,!.:-]+|that\b"
