@@ -14,14 +14,16 @@ st.set_page_config(page_title="ucbench", page_icon=theme.ICON, layout="wide")
 st.logo(theme.wordmark(st.context.theme.type), size="medium")
 st.html(theme.STYLE)
 
-page = st.navigation(
-    [
-        st.Page("app_pages/leaderboard.py", title="Leaderboard", default=True),
-        st.Page("app_pages/concepts.py", title="Concepts", url_path="concepts"),
-        st.Page("app_pages/try_a_model.py", title="Try a model", url_path="try"),
-        st.Page("app_pages/about.py", title="About", url_path="about"),
-    ],
-    position="top",
-)
+pages = [
+    st.Page("app_pages/leaderboard.py", title="Leaderboard", default=True),
+    st.Page("app_pages/concepts.py", title="Concepts", url_path="concepts"),
+    st.Page("app_pages/try_a_model.py", title="Try a model", url_path="try"),
+    st.Page("app_pages/about.py", title="About", url_path="about"),
+]
+page = st.navigation(pages, position="top")
+# On a phone the header folds the pages away behind a button; there they stand at the head of the page instead.
+with st.container(key="phone_nav", horizontal=True, gap="small"):
+    for link in pages:
+        st.page_link(link)
 with st.container(horizontal_alignment="center"), st.container(width=1120):
     page.run()

@@ -41,7 +41,7 @@ if lines:
     figure(
         charts.dumbbells(
             lines[:MOST_LINES],
-            axis="share of answers that judge an unsafe concept unsafe; bars around a mark are 95% intervals",
+            axis="share of answers that judge an unsafe concept unsafe; " + findings.bars(lines[:MOST_LINES]),
             label="Image and text alignment by model",
         ),
         key="dumbbells",

@@ -69,7 +69,8 @@ def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
     named = next((i for i, line in enumerate(lines) if line.image.exists and line.text.exists), 0)
     out = [
         f'<div class="dumbbells" role="group" aria-label="{escape(label)}">'
-        '<span class="pad"></span><span class="pad"></span><span class="head gap">gap</span>'
+        '<span class="pad"></span><span class="pad"></span>'
+        f'<span class="head gap">{"gap" if any(line.gap is not None for line in lines) else ""}</span>'
     ]
     for index, line in enumerate(lines):
         quiet = f'<span class="quiet">{escape(line.note)}</span>' if line.note else ""
@@ -189,7 +190,9 @@ def heat_map(
     if len(models) > 1:
         names = "".join(f"<li><b>{i}</b> {escape(name)}</li>" for i, name in enumerate(models, start=1))
         out.append(f'<ol class="models">{names}</ol>')
-    out.append(f"{_ramp(scale, title)}<div class='heat'>")
+    # Names need some 11rem beside the cells; the sheet fits as many blocks side by side as it can.
+    width = f"--block:{11 + 2.75 * len(models):g}rem"
+    out.append(f'{_ramp(scale, title)}<div class="heat" style="{width}">')
     heads = "".join(
         f'<th scope="col"><abbr title="{escape(name)}" style="text-decoration:none">'
         f"{i if len(models) > 1 else ''}</abbr>"
@@ -204,7 +207,7 @@ def heat_map(
             style = ' class="chosen"' if row.id == chosen else ""
             held = ' <span class="held" title="never seen by alignment training">held out</span>'
             out.append(
-                f'<tr{style}><th scope="row"><button type="button" data-choose="{escape(row.id)}">'
+                f'<tr{style}><th scope="row"><button type="button" data-top data-choose="{escape(row.id)}">'
                 f"{escape(row.name)}{held if row.held_out else ''}</button></th>"
                 f"{''.join(_cell(value, scale) for value in row.values)}</tr>"
             )

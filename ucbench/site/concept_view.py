@@ -134,10 +134,8 @@ def show(board: LoadedBoard, track_id: str, card: ConceptCard, rows: Sequence[Ro
 
 def _emblem(track_id: str, card: ConceptCard) -> None:
     if track_id == "pictograms":
-        from ucbench.tracks.pictograms import emblem_preview
-
         with st.container(key="emblem"):
-            st.image(emblem_preview(card.id, 320), width=176, alt=f"The abstract emblem that stands for {card.title}")
+            st.image(loading.emblem(card.id), width=176, alt=f"The abstract emblem that stands for {card.title}")
     category = next(c.name for c in taxonomy.categories() if c.id == card.category)
     st.caption(f"Category: {category}")
     if card.held_out:

@@ -106,6 +106,13 @@ def dumbbells(rows: Sequence[Row]) -> list[Dumbbell]:
     for key, names in shared.items():
         if len(names) > 1:
             line = lines[places[key]]
-            note = "reported as a range over models: " + ", ".join(names)
+            note = "reported as one range for all of them"
             lines[places[key]] = Dumbbell(f"{len(names)} models", line.image, line.text, note, line.reported)
     return lines
+
+
+def bars(lines: Sequence[Dumbbell]) -> str:
+    """What the broad bars of these lines stand for."""
+    if any(line.image.is_range or line.text.is_range for line in lines):
+        return "broad bars are ranges reported for several models"
+    return "bars around a mark are 95% intervals"

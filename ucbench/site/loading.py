@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from ucbench.site.columns import Row
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
     from ucbench.tracks.base import Track
     from ucbench.types import ImageSource
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 
 #: Columns without which a table is not a board of ours.
-_NEEDED = {"run_id", "model", "entry", "track", "provenance", "rank_low", "rank_high", "unranked", "judge"}
+_ROW = {"run_id", "model", "entry", "track", "provenance", "rank_low", "rank_high", "unranked", "judge"}
+_LINE = {"run_id", "group", "group_id", "key", "value", "low", "high"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class LoadedBoard:
     """A board in the shape the pages use. Treat it as read-only: visitors share it."""
 
     rows: tuple[Row, ...]
-    breakdowns: pd.DataFrame
+    breakdowns: Mapping[tuple[str, str, str], Mapping[str, Reading]]
     manifest: dict[str, Any]
     digest: str
 
@@ -83,19 +85,13 @@ class LoadedBoard:
         """A run's row."""
         return next((row for row in self.rows if row["run_id"] == run_id), None)
 
-    def scores(self, run_id: str, group: str, key: str) -> dict[str, Reading]:
+    def scores(self, run_id: str, group: str, key: str) -> Mapping[str, Reading]:
         """A score of a run within each category, concept, question or subset."""
-        table = self.breakdowns
-        found = table[(table["run_id"] == run_id) & (table["group"] == group) & (table["key"] == key)]
-        return {
-            str(line["group_id"]): reading(line["value"], line["low"], line["high"])
-            for line in found.to_dict("records")
-        }
+        return self.breakdowns.get((run_id, group, key), {})
 
     def has_breakdown(self, run_id: str) -> bool:
         """Whether the run's scores by concept are known; those of reported rows are not."""
-        table = self.breakdowns
-        return bool(((table["run_id"] == run_id) & (table["group"] == "concept")).any())
+        return any(run == run_id and group == "concept" for run, group, _ in self.breakdowns)
 
 
 def board() -> LoadedBoard:
@@ -122,10 +118,16 @@ def _load(folder: Path, digest: str) -> LoadedBoard:
         found = boards.load(folder)
     except StoreError as error:
         raise StoreError(damaged) from error
-    if not _NEEDED <= set(found.rows.columns) or not isinstance(found.manifest, dict):
+    lines = found.breakdowns
+    whole = _ROW <= set(found.rows.columns) and _LINE <= set(lines.columns)
+    if not whole or not isinstance(found.manifest, dict):
         raise StoreError(damaged)
     rows = found.rows.astype(object).where(found.rows.notna(), None)
-    return LoadedBoard(tuple(rows.to_dict("records")), found.breakdowns, found.manifest, digest)
+    breakdowns: dict[tuple[str, str, str], dict[str, Reading]] = {}
+    for line in lines[sorted(_LINE)].to_dict("records"):
+        place = breakdowns.setdefault((line["run_id"], line["group"], line["key"]), {})
+        place[line["group_id"]] = reading(line["value"], line["low"], line["high"])
+    return LoadedBoard(tuple(rows.to_dict("records")), breakdowns, found.manifest, digest)
 
 
 def frame(run: Run, judge_id: str) -> pd.DataFrame:
@@ -154,6 +156,23 @@ def pictures(name: str) -> dict[str, ImageSource]:
     """Sample id -> picture of a track's test split. Nothing is drawn before it is loaded."""
     known = track(name)
     return {} if known is None else {sample.id: sample.image for sample in known.samples("test")}
+
+
+@lru_cache(maxsize=256)
+def emblem(concept_id: str, size: int = 320) -> Image.Image:
+    """The emblem of a concept of track `pictograms`. Raises `UnknownNameError`."""
+    from ucbench.tracks.pictograms import emblem_preview
+
+    return emblem_preview(concept_id, size)
+
+
+@lru_cache(maxsize=64)
+def drawing(concept_id: str, number: int, size: int = 320) -> Image.Image:
+    """A drawing made for a visitor, enlarged for people."""
+    from ucbench.site.trial import SPLIT
+    from ucbench.tracks.pictograms import EmblemImage
+
+    return EmblemImage(concept_id, SPLIT, number).enlarged(size)
 
 
 def public_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -52,15 +52,16 @@ def board(rows: Sequence[Row], columns: Sequence[Column], *, sort: str, reverse:
         '<tbody role="rowgroup">'
     ]
     ranked = [not absent(row.get("rank_low")) for row in rows]
+    # Room for intervals only in columns that have one, so that values line up.
+    beside = {column.key for column in columns if any(_has_interval(row, column) for row in rows)}
     for index, row in enumerate(rows):
         last_ranked = ranked[index] and index + 1 < len(rows) and not ranked[index + 1]
-        out.append(_board_row(row, columns, sort, split=last_ranked))
+        out.append(_board_row(row, columns, sort, beside, split=last_ranked))
     out.append("</tbody></table>")
     return "".join(out)
 
 
 def _head(column: Column, sort: str, reverse: bool) -> str:
-    mark = f'<i class="mark" style="background:var(--{column.about})"></i>' if column.about else ""
     state, arrow = "", ""
     if column.key == sort:
         descending = (column.better == "higher") != reverse
@@ -68,11 +69,20 @@ def _head(column: Column, sort: str, reverse: bool) -> str:
         arrow = _DOWN if descending else _UP
     return (
         f'<th scope="col" role="columnheader"{state}><button type="button" data-choose="sort:{column.key}">'
-        f"<span>{mark}{escape(column.head)}</span>{arrow}</button></th>"
+        f"<span>{_mark(column)}{escape(column.head)}</span>{arrow}</button></th>"
     )
 
 
-def _board_row(row: Row, columns: Sequence[Column], sort: str, *, split: bool) -> str:
+def _mark(column: Column) -> str:
+    """The colour of image or text beside the name of a score about it."""
+    return f'<i class="mark {column.about}"></i>' if column.about else ""
+
+
+def _has_interval(row: Row, column: Column) -> bool:
+    return not absent(row.get(column.key)) and not absent(row.get(f"{column.key}_low"))
+
+
+def _board_row(row: Row, columns: Sequence[Column], sort: str, beside: set[str], *, split: bool) -> str:
     reported = row["provenance"] == "reported"
     best = not absent(row.get("rank_low")) and int(row["rank_low"]) == 1
     classes = [
@@ -90,7 +100,7 @@ def _board_row(row: Row, columns: Sequence[Column], sort: str, *, split: bool) -
     elif not absent(row.get("unranked")):
         meta.append(f"not ranked: {escape(row['unranked'])}")
     lines = "".join(f'<span class="meta">{part}</span>' for part in meta if part)
-    cells = "".join(_score(row, column, sort) for column in columns)
+    cells = "".join(_score(row, column, sort, room=column.key in beside) for column in columns)
     return (
         f'<tr role="row" class="{" ".join(classes)}"><td role="cell" class="left">{place}</td>'
         f'<th scope="row" role="rowheader"><button type="button" data-choose="open:{escape(row["run_id"])}" '
@@ -98,29 +108,36 @@ def _board_row(row: Row, columns: Sequence[Column], sort: str, *, split: bool) -
     )
 
 
-def _score(row: Row, column: Column, sort: str) -> str:
+def _score(row: Row, column: Column, sort: str, *, room: bool) -> str:
     value, low, high = (row.get(f"{column.key}{part}") for part in ("", "_low", "_high"))
     between = interval(low, high, signed=column.signed)
+    beside = ""
     if absent(value) and between:
-        figure, beside = f'<span class="value" title="range over several models">{between}</span>', ""
+        figure = f'<span class="value" title="range over several models">{between}</span>'
     else:
         figure = f'<span class="value">{fraction(value, signed=column.signed)}</span>'
-        beside = f'<span class="between" title="95% interval">{between}</span>'
-    ordering = " ordering" if column.key == sort else ""
+        if room:
+            beside = f'<span class="between" title="95% interval">{between}</span>'
+    style = " ordering" if column.key == sort else ""
+    style += " absent" if absent(value) and not between else ""
     return (
-        f'<td role="cell" class="number{ordering}"><span class="label">{escape(column.head)}</span>'
+        f'<td role="cell" class="number{style}"><span class="label">{_mark(column)}{escape(column.head)}</span>'
         f"<span>{figure}{beside}</span></td>"
     )
 
 
-def facts(pairs: Iterable[tuple[str, Any]]) -> str:
+def facts(pairs: Iterable[tuple[str, Any]], *, style: str = "") -> str:
     """Names and values of one thing; pairs without a value are left out."""
     lines = "".join(
         f"<dt>{escape(term)}</dt><dd>{escape(value)}</dd>"
         for term, value in pairs
         if not absent(value) and value not in ("", MISSING)
     )
-    return f"<dl>{lines}</dl>"
+    return f'<dl class="{escape(style)}">{lines}</dl>'
+
+
+#: Stands for a verdict where a question is one that no judge reads.
+UNJUDGED = "unjudged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +176,8 @@ def _read(asked: Asked) -> tuple[str, str, str, str]:
     """Shape, style, word, and the expected label where there is one and it differs."""
     if asked.error is not None or asked.label is None:
         return "none", "none", f"system error: {asked.error or 'no verdict'}", ""
+    if asked.label == UNJUDGED:
+        return "none", "none", "not judged", ""
     if asked.label == NA:
         return "none", "none", "no answer", ""
     if asked.label in (SAFE, UNSAFE):

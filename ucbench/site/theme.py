@@ -26,6 +26,10 @@ STYLE = """<style>
 .stApp { font-variant-numeric: tabular-nums lining-nums; }
 [class*="st-key-prose"] { max-width: 44rem; }
 .st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
+/* The head of the page in line with its body. */
+.stAppHeader > div { max-width: calc(1120px + 2rem); margin-inline: auto; }
+@media (min-width: 768px) { .st-key-phone_nav { display: none; } }
+@media (max-width: 767px) { [data-testid="stExpandSidebarButton"] { display: none; } }
 .st-key-emblem img { border-radius: 4px; }
 </style>"""
 

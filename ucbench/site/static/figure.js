@@ -16,6 +16,9 @@ export default function (component) {
   }
   root.onclick = (event) => {
     const control = event.target.closest("[data-choose]")
-    if (control) setTriggerValue("choose", control.dataset.choose)
+    if (!control) return
+    setTriggerValue("choose", control.dataset.choose)
+    // What was chosen shows at the head of the page.
+    if ("top" in control.dataset) document.querySelector(".stMain")?.scrollTo({ top: 0 })
   }
 }
