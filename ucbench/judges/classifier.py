@@ -91,11 +91,10 @@ def tiny_folder() -> Path:
 def load_tiny() -> ClassifierJudge:
     """The project's own classifiers (trained by `python -m ucbench.judges.train_tiny`)."""
     folder = tiny_folder()
-    tokenizer = folder / "tokenizer.json"
     return ClassifierJudge(
         "classifier",
-        Reader(folder / "perception", PERCEPTION_LABELS, tokenizer=tokenizer, device="cpu"),
-        Reader(folder / "alignment", ALIGNMENT_LABELS, tokenizer=tokenizer, device="cpu"),
+        Reader(folder / "perception.safetensors", PERCEPTION_LABELS, device="cpu"),
+        Reader(folder / "alignment.safetensors", ALIGNMENT_LABELS, device="cpu"),
         letters_first=True,
     )
 

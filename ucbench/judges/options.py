@@ -89,8 +89,8 @@ _NONE = re.compile(
 )
 #: The question's own "from A, B, C, or D".
 _ALL_LETTERS = re.compile(
-    r"(?:\b(?:from|of|among|amongst|between|options?|choices?|letters)(?: are)?:?\s+)?\(?\ba\)?,\s*\(?b\)?,\s*"
-    r"\(?c\)?,?\s*"
+    r"(?:\b(?:from|of|among|amongst|between|options?|choices?|letters)(?: are)?:?\s+)?"
+    r"\(?\ba\)?,\s*\(?b\)?,\s*\(?c\)?,?\s*"
     r"(?:or|and|&)\s*\(?d\b\)?"
 )
 #: Between letters of one list: "A, C or D".

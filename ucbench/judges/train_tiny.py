@@ -111,24 +111,34 @@ def train(
     return model.eval(), frozenset(seen)
 
 
-def save(model: torch.nn.Module, folder: Path, words: Tokenizer, labels: Sequence[str]) -> None:
-    """Weights in half precision (they are read back as float32) and the configuration."""
+def save(model: torch.nn.Module, path: Path) -> None:
+    """Weights in half precision; they are read back as float32."""
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
+    with atomic_path(path) as temporary:
         save_file(state, temporary)
+
+
+def config_text(shape: RobertaConfig) -> str:
+    """What `config.json` says: the sizes and special ids, nothing else."""
     kept = (
-        "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-        "max_position_embeddings", "type_vocab_size", "layer_norm_eps", "hidden_act", "pad_token_id",
-        "bos_token_id", "eos_token_id",
-    )  # fmt: skip
-    full: dict[str, Any] = config(words.get_vocab_size()).to_dict()
-    content = {"model_type": "roberta", **{key: full[key] for key in kept}}
-    content["id2label"] = {str(index): label for index, label in enumerate(labels)}
-    write_text(folder / "config.json", json.dumps(content, indent=1) + "\n")
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+        "type_vocab_size",
+        "layer_norm_eps",
+        "hidden_act",
+        "pad_token_id",
+        "bos_token_id",
+        "eos_token_id",
+    )
+    full: dict[str, Any] = shape.to_dict()
+    return json.dumps({"model_type": "roberta", **{key: full[key] for key in kept}}, indent=1) + "\n"
 
 
 def accuracy(reader: Reader, answers: Sequence[tuple[str, str]]) -> tuple[float, Counter[tuple[str, str]]]:
@@ -152,12 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = {task: phrases.corpus(draw, 20_000, options.seed) for task, (draw, _) in TASKS.items()}
     words = tokenizer([text for rows in made.values() for text, _ in rows])
     write_text(options.out / "tokenizer.json", words.to_str())
+    write_text(options.out / "config.json", config_text(config(words.get_vocab_size())))
     for offset, (task, (draw, labels)) in enumerate(TASKS.items()):
         model, seen = train(task, words, options.steps, options.seed + offset)
-        folder = options.out / task
-        save(model, folder, words, labels)
+        path = options.out / f"{task}.safetensors"
+        save(model, path)
         held_out = phrases.corpus(draw, 3000, options.seed + 1000, exclude=seen)
-        reader = Reader(folder, labels, tokenizer=options.out / "tokenizer.json", device="cpu")
+        reader = Reader(path, labels, device="cpu")
         share, wrong = accuracy(reader, held_out)
         print(f"{task:<11} accuracy {share:.4f} on {len(held_out):,} unseen answers; wrong: {dict(wrong)}")
 
