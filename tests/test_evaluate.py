@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -266,9 +265,3 @@ def test_stored_answers_are_judged_again_without_the_model(
     done = command("judge", "agree", record.run_id[:6], "rules", "classifier", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "kappa" in done.stdout
-
-
-def test_no_environment_of_a_launcher_means_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert engine.world() == engine.World(0, 1)
-    assert "WORLD_SIZE" not in os.environ

@@ -60,8 +60,9 @@ def evaluate(
     from ucbench.models import registry as models
     from ucbench.record import Decoding
     from ucbench.tracks import registry as tracks
+    from ucbench.world import world
 
-    processes = engine.world()
+    processes = world()
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
     chosen_track, chosen_judge = tracks.load(track), judges.load(judge)
     vlm = models.load(

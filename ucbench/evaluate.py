@@ -7,7 +7,6 @@ is computed again whole, so that every answer comes from the same arithmetic as 
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from ucbench.record import Engine, JudgeRef, RunRecord, TrackRef, run_id
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
 from ucbench.types import Answer, Question, Sample, Split
+from ucbench.world import World, world
 
 #: Bump when the engine's answers may differ from those of the version before.
 ENGINE_VERSION = "1"
@@ -35,38 +35,6 @@ MAX_ERROR_SHARE = 0.01
 Key = tuple[str, str]
 #: Called after every batch with (answers so far, all answers).
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """This process among those of `accelerate launch`; they share a file system."""
-
-    rank: int = 0
-    size: int = 1
-    device: str | None = None
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process judges and writes the record."""
-        return self.rank == 0
-
-    def wait(self) -> None:
-        """Block until every process is here."""
-        if self.size > 1:
-            from accelerate import PartialState
-
-            PartialState().wait_for_everyone()
-
-
-def world() -> World:
-    """The world that a launcher described in the environment; joins it when it has several processes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
-        return World()
-    import torch
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not torch.cuda.is_available())
-    return World(int(state.process_index), int(state.num_processes), str(state.device))
 
 
 @dataclass(frozen=True, slots=True)
