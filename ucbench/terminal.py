@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -165,14 +165,14 @@ def print_board(board: Board, track: str | None, order: str) -> None:
         console.print(table)
 
 
-def _rank(row: dict[str, Any]) -> str:
+def _rank(row: Mapping[Any, Any]) -> str:
     low, high = row["rank_low"], row["rank_high"]
     if low != low or low is None or str(low) == "<NA>":
         return "–"
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-def _cell(row: dict[str, Any], key: str) -> str:
+def _cell(row: Mapping[Any, Any], key: str) -> str:
     if row[key] != row[key] or row[key] is None:
         low, high = row[f"{key}_low"], row[f"{key}_high"]
         return "–" if low is None or low != low else f"{number(low)} to {number(high)}"
