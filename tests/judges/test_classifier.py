@@ -13,9 +13,11 @@ from ucbench.errors import AccessError, ModelError, UnknownNameError
 from ucbench.judges import classifier, registry, rules
 from ucbench.judges.base import Item
 from ucbench.judges.classifier import ALIGNMENT_LABELS, PERCEPTION_LABELS, ClassifierJudge
+from ucbench.judges.options import parse_options
 from ucbench.judges.roberta import Reader
 from ucbench.models.embedded import corpus
 from ucbench.tracks import questions
+from ucbench.tracks.emblems import BACKGROUNDS, COLOURS, Scene
 from ucbench.tracks.pictograms import all_concepts
 
 torch = pytest.importorskip("torch")
@@ -131,39 +133,30 @@ def test_a_verdict_does_not_depend_on_its_neighbours(tiny: ClassifierJudge) -> N
 
 
 def embedded_answers() -> list[tuple[Item, str]]:
-    """Every phrasing of the embedded model with what it means, about names and options drawn at random."""
+    """Answers such as the embedded model learns from, with what their key words say."""
     draw = random.Random(5)
     concepts = all_concepts()
+    scenes = [Scene(c, b, d) for c in COLOURS for b in BACKGROUNDS for d in range(5)]
     answers: list[tuple[Item, str]] = []
-
-    def filled(template: str, name: str, fit: str = "") -> str:
-        return corpus.unmarked(template)[0].format(fit=fit, name=name, colour="red", background="mint")
-
-    for number, fit in enumerate(corpus.FIT):
-        for kind, label, templates in (
-            ("image_alignment", "Safe", corpus.IMAGE_YES),
-            ("image_alignment", "Unsafe", corpus.IMAGE_NO),
-            ("text_alignment", "Safe", corpus.TEXT_YES),
-            ("text_alignment", "Unsafe", corpus.TEXT_NO),
+    for concept in concepts:
+        picture = corpus.Picture(concept, draw.choice(scenes))
+        for kind, (asked, marked) in (
+            ("image_alignment", corpus.image_alignment(picture, draw)),
+            ("text_alignment", corpus.text_alignment(concept, draw)),
         ):
-            for template in templates:
-                name = draw.choice(concepts).name
-                asked = questions.IMAGE_ALIGNMENT[number]
-                if kind == "text_alignment":
-                    asked = questions.TEXT_ALIGNMENT[number].format(concept=name)
-                text = filled(template, name, fit)
-                answers.append((Item("s", "q", kind, asked, text, label), label))  # type: ignore[arg-type]
-    for template in corpus.PERCEPTION * 10:
-        concept = draw.choice(concepts)
-        options = tuple(corpus.options_around(concept, draw))
+            unsafe = any(key in marked for key in ("[No]", "[not]", "[unsafe]", "[harmful]"))
+            text, label = corpus.unmarked(marked)[0], "Unsafe" if unsafe else "Safe"
+            answers.append((Item("s", "q", kind, asked, text, label), label))  # type: ignore[arg-type]
+        asked, marked = corpus.perception(picture, draw)
+        options = parse_options(asked)
         label = "ABCD"[options.index(concept.name)]
-        text = filled(template, concept.name)
-        prompt = questions.perception(options)
-        answers.append((Item("s", "q", "perception", prompt, text, label, options), label))
+        answers.append(
+            (Item("s", "q", "perception", asked, corpus.unmarked(marked)[0], label, options), label)
+        )
     return answers
 
 
-def test_rules_read_every_phrasing_of_the_embedded_model() -> None:
+def test_rules_read_the_phrasings_of_the_embedded_model() -> None:
     wrong = [item.text for item, label in embedded_answers() if rules.read(item)[0] != label]
     assert wrong == []
 
