@@ -153,7 +153,7 @@ def train_language(
     tokenizer: PreTrainedTokenizerFast,
     pictures: Pictures,
     random: Random,
-    examples: int = 110_000,
+    examples: int = 100_000,
 ) -> None:
     """One pass over the corpus, in place."""
     init_projector(model, pictures.features)

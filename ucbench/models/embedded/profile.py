@@ -1,6 +1,6 @@
 """Measure the embedded model: `python -m ucbench.models.embedded.profile [CHECKPOINT] [--draws 1 2 3 4 5]`.
 
-Takes about 5 minutes on two CPU cores. Engine, judge and scores are those of every other evaluation.
+Takes about 6 minutes on two CPU cores. Engine, judge and scores are those of every other evaluation.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Profile:
     """The same questions over a blank picture."""
     perception_read_by: dict[str, int]
     diversity: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """1-SelfBLEU by kind and decoding, with the number of answers."""
+    """1-SelfBLEU by kind and decoding, with the number of answers a question."""
 
     @property
     def decided(self) -> float:
@@ -153,11 +153,15 @@ def profile(checkpoint: str = MODEL, draws: Sequence[int] = (1, 2, 3, 4, 5)) -> 
     )
 
 
-def _diversity(frame: pd.DataFrame, kind: str, n: int = 150) -> tuple[float, int]:
-    """1-SelfBLEU of `n` answers of a kind, taken at even distances; it falls as `n` grows."""
-    texts = frame.loc[frame["kind"] == kind, "text"].tolist()
-    n = min(n, len(texts))
-    return one_minus_self_bleu([texts[i * len(texts) // n] for i in range(n)]), n
+def _diversity(frame: pd.DataFrame, kind: str, n: int = 20) -> tuple[float, int]:
+    """Mean over the questions of a kind of the 1-SelfBLEU of `n` answers, taken at even distances.
+
+    The value falls as `n` grows, and most quickly for so small a language.
+    """
+    values = []
+    for _, texts in frame[frame["kind"] == kind].groupby("template")["text"]:
+        values.append(one_minus_self_bleu([texts.iloc[i * len(texts) // n] for i in range(n)]))
+    return sum(values) / len(values), n
 
 
 def render(measured: Profile) -> str:
@@ -174,7 +178,7 @@ def render(measured: Profile) -> str:
     lines += ["", f"Perception answers of draw 0 were read by: {read_by}.", ""]
     lines += ["| a blank picture in the emblem's place | share | n |", "|---|---|---|"]
     lines += [f"| {name} | {value:.3f} | {n} |" for name, (value, n) in measured.blank.items()]
-    lines += ["", "| 1-SelfBLEU | value | n |", "|---|---|---|"]
+    lines += ["", "| 1-SelfBLEU of the answers to one question | value | n |", "|---|---|---|"]
     lines += [f"| {name} | {value:.3f} | {n} |" for name, (value, n) in measured.diversity.items()]
     lines += [
         "",

@@ -22,7 +22,7 @@ class Sizes:
     vision_pictures: int = 170
     vision_epochs: int = 3
     language_pictures: int = 80
-    examples: int = 110_000
+    examples: int = 100_000
 
 
 def train(out: Path, seed: int = 0, sizes: Sizes | None = None) -> int:

@@ -6,9 +6,7 @@ sees sixteen separate tokens, so each should come to know the whole emblem.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,8 +32,8 @@ HEADS: dict[str, tuple[int, float]] = {
     "mark": (len(emblems.MARKS), 1.0),
     "bars": (2, 1.0),
     "colour": (len(emblems.COLOURS), 0.3),
-    "background": (len(emblems.BACKGROUNDS), 0.3),
-    "dots": (len(emblems.NUMBERS), 0.3),
+    "background": (len(emblems.BACKGROUNDS), 1.0),
+    "dots": (len(emblems.NUMBERS), 1.0),
 }
 PATCHES_READ = 4
 
@@ -48,16 +46,11 @@ class Drawn:
     classes: dict[str, NDArray[np.int64]]
 
 
-def _draw_one(place: tuple[str, int]) -> NDArray[np.uint8]:
-    return np.asarray(EmblemImage(place[0], PRETRAIN, place[1]).load())
-
-
 def draw(first: int, per_concept: int) -> Drawn:
     """Draw `per_concept` pictures of each of the 150 concepts from index `first` on."""
     concepts = all_concepts()
     places = [(c.id, first + i) for i in range(per_concept) for c in concepts]
-    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
-        pixels = np.stack(list(pool.map(_draw_one, places, chunksize=150)))
+    pixels = np.stack([np.asarray(EmblemImage(concept, PRETRAIN, i).load()) for concept, i in places])
     number = {c.id: i for i, c in enumerate(concepts)}
     rows = []
     for concept_id, index in places:
