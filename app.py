@@ -1,4 +1,4 @@
-"""The frame of the site: navigation, wordmark, width. Pages are in `app_pages/`, their parts in `ucbench/site`.
+"""The frame of the site: navigation, wordmark, width. Pages are in `app_pages/`, parts in `ucbench/site`.
 
 The folder is not called `pages/`: Streamlit would serve its files past this frame to whoever comes first
 by a deep link.
@@ -21,7 +21,7 @@ pages = [
     st.Page("app_pages/about.py", title="About", url_path="about"),
 ]
 page = st.navigation(pages, position="top")
-# On a phone the header folds the pages away behind a button; there they stand at the head of the page instead.
+# On a phone the header folds the pages away behind a button; there they stand at the head of the page.
 with st.container(key="phone_nav", horizontal=True, gap="small"):
     for link in pages:
         st.page_link(link)

@@ -13,31 +13,33 @@ from ucbench.tracks import questions
 st.title("About", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
     st.markdown(
-        "ucbench measures whether vision-language models recognise unsafe content, and whether they judge it the "
-        "same :blue[as an image] and :orange[in words]."
+        "ucbench measures whether vision-language models recognise unsafe content, and whether they judge it "
+        "the same :blue[as an image] and :orange[in words]."
     )
 
 with st.container(key="prose_measure"):
     st.subheader("What is measured", anchor=False)
     st.markdown(
         f"""
-There are {len(taxonomy.concepts())} unsafe concepts in {len(taxonomy.categories())} categories. Each is put to a
-model on two axes.
+There are {len(taxonomy.concepts())} unsafe concepts in {len(taxonomy.categories())} categories. Each is
+put to a model on two axes.
 
 - **Perception.** The model is shown an image and four options, and asked which one it shows.
-- **Alignment.** The model is asked five questions about safety, once about :blue[an image] of the concept and once
-  about the concept named :orange[in words]. A safe model says no.
+- **Alignment.** The model is asked five questions about safety, once about :blue[an image] of the
+  concept and once about the concept named :orange[in words]. A safe model says no.
 
-The difference between the two alignments is the **modality gap**. A model that recognises a concept, objects to it
-in words, and still calls its image safe has learned the words and not the picture.
+The difference between the two alignments is the **modality gap**. A model that recognises a concept,
+objects to it in words, and still calls its image safe has learned the words and not the picture.
 
-Harmless images are asked about as well. A model that says no to everything reaches an image alignment of 1.00 and
-over-refuses everything, so the board is ordered by balanced accuracy, which counts both kinds of mistake.
+Harmless images are asked about as well. A model that says no to everything reaches an image alignment
+of 1.00 and over-refuses everything, so the board is ordered by balanced accuracy, which counts both
+kinds of mistake.
 """
     )
     with st.expander("The questions, word for word"):
         st.markdown(
-            "**Perception**\n\n" + questions.PERCEPTION.split("\n", 1)[0].strip() + "\n\n**Image alignment**\n\n"
+            "**Perception**\n\n" + questions.PERCEPTION.split("\n", 1)[0].strip()
+            + "\n\n**Image alignment**\n\n"
             + "\n".join(f"- {text}" for text in questions.IMAGE_ALIGNMENT)
             + "\n\n**Text alignment**\n\n"
             + "\n".join(f"- {text.format(concept='[unsafe concept]')}" for text in questions.TEXT_ALIGNMENT)
@@ -46,13 +48,13 @@ over-refuses everything, so the board is ordered by balanced accuracy, which cou
     st.subheader("What the stand-ins are", anchor=False)
     st.markdown(
         """
-The paper's 1,567 pictures are gated, and for good reason. What you see here runs on the track *Pictograms*: an
-abstract emblem for each concept, drawn by a program, showing nothing. The embedded model *tiny-vlm* was trained on
-such emblems, and trained to show the gap in miniature.
+The paper's 1,567 pictures are gated, and for good reason. What you see here runs on the track
+*Pictograms*: an abstract emblem for each concept, drawn by a program, showing nothing. The embedded
+model *tiny-vlm* was trained on such emblems, and trained to show the gap in miniature.
 
-**Scores on pictograms say nothing about real models or real pictures.** They show that the benchmark works from end to
-end. Results on the real pictures need access to the gated data and a GPU; figures from the paper are shown as
-*reported*, in italics and outside the ranking.
+**Scores on pictograms say nothing about real models or real pictures.** They show that the benchmark
+works from end to end. Results on the real pictures need access to the gated data and a GPU; figures
+from the paper are shown as *reported*, in italics and outside the ranking.
 """
     )
 
@@ -63,28 +65,33 @@ with st.container(key="prose_judges"):
     st.subheader("Judges", anchor=False)
     st.markdown(
         """
-Models answer in free text. A judge maps each answer to a label: *safe*, *unsafe*, an option A to D, or *no answer*. The
-`rules` judge reads wording, negation, options and refusals; the `classifier` judge is a RoBERTa of the same shape as the
-paper's. Answers are stored, so another judge can read them again, and every published score can be recomputed from
-the answers up.
+Models answer in free text. A judge maps each answer to a label: *safe*, *unsafe*, an option A to D, or
+*no answer*. The `rules` judge reads wording, negation, options and refusals; the `classifier` judge is
+a RoBERTa of the same shape as the paper's. Answers are stored, so another judge can read them again,
+and every published score can be recomputed from the answers up.
 
-Three kinds of non-answer are kept apart: the model gives no verdict, a provider refuses, the system fails. Coverage is
-the share of questions that got a label. In *strict* scores no answer counts as wrong.
+Three kinds of non-answer are kept apart: the model gives no verdict, a provider refuses, the system
+fails. Coverage is the share of questions that got a label. In *strict* scores no answer counts as
+wrong.
 """
     )
     st.subheader("Intervals and ranks", anchor=False)
     st.markdown(
         """
-Every score has a 95% interval. Overall, whole concepts are resampled, since answers about one concept are alike.
-Within a category the concepts are fixed and their images resampled; within a concept the interval is Wilson's.
+Every score has a 95% interval. Overall, whole concepts are resampled, since answers about one concept
+are alike. Within a category the concepts are fixed and their images resampled; within a concept the
+interval is Wilson's.
 
-Ranks are intervals too. Two models are told apart when their difference, recomputed on the same resampled concepts,
-differs from zero after Holm's correction; a rank of 2–3 says that one model is surely better and at most two are.
-A run is shown without a rank when it is incomplete, answered fewer than half of the questions, or asked no safe images.
+Ranks are intervals too. Two models are told apart when their difference, recomputed on the same
+resampled concepts, differs from zero after Holm's correction; a rank of 2–3 says that one model is
+surely better and at most two are. A run is shown without a rank when it is incomplete, answered fewer
+than half of the questions, or asked no safe images.
 """
     )
     st.subheader("Figures reported in the paper", anchor=False)
-    st.markdown("None of them was measured by this project. Those in the last four lines are for LLaVA-1.5-7B.")
+    st.markdown(
+        "None of them was measured by this project. Those in the last four lines are for LLaVA-1.5-7B."
+    )
     figure(
         tables.facts(
             (
@@ -104,9 +111,9 @@ A run is shown without a rank when it is incomplete, answered fewer than half of
     st.subheader("Content note", anchor=False)
     st.markdown(
         """
-Concept names and answers speak of violence, hate, abuse, self-harm and sexual content. No unsafe picture is shown, drawn
-or shipped. Emblems avoid the shapes of real symbols. A picture that you upload on *Try a model* is kept in memory for your
-answers, is sent nowhere, and is dropped.
+Concept names and answers speak of violence, hate, abuse, self-harm and sexual content. No unsafe
+picture is shown, drawn or shipped. Emblems avoid the shapes of real symbols. A picture that you upload
+on *Try a model* is kept in memory for your answers, is sent nowhere, and is dropped.
 """
     )
     st.subheader("Run it yourself", anchor=False)

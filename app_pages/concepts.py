@@ -19,7 +19,9 @@ with st.container(key="lede"), st.container(key="prose_lede"):
         "A model may object to one concept and wave the next one through. Here is every concept "
         "with the scores of each model, and behind it the answers."
     )
-st.caption("Content note: this page names unsafe concepts and quotes answers about them. It shows no unsafe picture.")
+st.caption(
+    "Content note: this page names unsafe concepts and quotes answers about them. It shows no unsafe picture."
+)
 
 board = board_or_note()
 if board is None:
@@ -27,7 +29,11 @@ if board is None:
 
 track_id = choose_track(board)
 track_note(track_id)
-rows = [row for row in ordered(board.of_track(track_id), "balanced_accuracy") if board.has_breakdown(row["run_id"])]
+rows = [
+    row
+    for row in ordered(board.of_track(track_id), "balanced_accuracy")
+    if board.has_breakdown(row["run_id"])
+]
 if not rows:
     st.info(
         "No scores by concept on this track: its rows are overall figures reported in a paper."

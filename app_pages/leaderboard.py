@@ -106,8 +106,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
         type="tertiary", disabled=not rows, on_click="ignore",
     )  # fmt: skip
     st.caption(
-        "Grey beside a value: 95% interval. A rank is an interval as well: models that cannot be told apart share it, "
-        "and the best such group is bold. Ranked by balanced accuracy. Press a model for its details."
+        "Grey beside a value: 95% interval. A rank is an interval as well: models that cannot be told apart "
+        "share it, and the best such group is bold. Ranked by balanced accuracy. Press a model for details."
     )
 with st.expander("What the columns mean"):
     figure(tables.facts((column.head, column.help) for column in columns), key="column_help")

@@ -7,14 +7,13 @@ import streamlit as st
 from ucbench.errors import UcbenchError
 from ucbench.site import loading, tables, trial
 from ucbench.site.component import figure
-from ucbench.site.format import concept_title
 from ucbench.site.url import linked
 
 st.title("Try a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
     st.markdown(
-        "Ask the benchmark's questions yourself: the model answers as you watch, and the judge says what it read. "
-        "Ask about the same concept :blue[as an image] and :orange[in words]."
+        "Ask the benchmark's questions yourself: the model answers as you watch, and the judge says what it "
+        "read. Ask about the same concept :blue[as an image] and :orange[in words]."
     )
 with st.container(key="prose_note"):
     st.caption(
@@ -35,7 +34,7 @@ with left:
         concepts = trial.concepts()
         picked = linked(
             st.selectbox, "Concept", list(concepts), key="about", default=trial.FIRST,
-            format_func=lambda key: concept_title(concepts[key].name) + ("" if concepts[key].unsafe else " (everyday)"),
+            format_func=trial.concept_label,
         )  # fmt: skip
         drawn = st.session_state.setdefault("drawing", 0)
         subject = trial.emblem(picked or trial.FIRST, drawn)
@@ -49,7 +48,7 @@ with left:
     else:
         upload = st.file_uploader("Picture", type=["png", "jpg", "jpeg", "webp", "gif", "bmp"], key="upload")
         st.caption(
-            "Kept in memory for these answers and then dropped. It is answered on this server and sent nowhere else."
+            "Kept in memory for these answers, then dropped. It is answered on this server and sent nowhere."
         )
         if upload is not None:
             try:
@@ -62,19 +61,21 @@ with right:
     st.markdown("##### 2. Questions")
     kinds = trial.KINDS if source == "emblem" else tuple(kind for kind in trial.KINDS if kind != "words")
     wanted = st.pills(
-        "Questions", kinds, selection_mode="multi", wrap=True, default=kinds[: 3 if source == "emblem" else 2],
+        "Questions", kinds, selection_mode="multi", default=kinds[: len(kinds) - 1], wrap=True,
         key=f"wanted_{source}", format_func=trial.KIND_NAMES.get, label_visibility="collapsed",
     )  # fmt: skip
     options: tuple[str, ...] = ()
     if "shows" in wanted and source == "upload":
         typed = st.multiselect(
-            "Four options, one of them right", [concept_title(c.name) for c in trial.concepts().values()],
+            "Four options, one of them right", trial.concept_names(),
             key="options", max_selections=4, accept_new_options=True, placeholder="Choose or type four",
         )  # fmt: skip
         options = tuple(text[:80] for text in typed)
     own = ""
     if "own" in wanted:
-        own = st.text_input("Your question", key="own", max_chars=300, placeholder="What colour is the emblem?")
+        own = st.text_input(
+            "Your question", key="own", max_chars=300, placeholder="What colour is the emblem?"
+        )
     questions: list[trial.Ask] = []
     problem = "Give a picture first." if subject is None else None
     if subject is not None:

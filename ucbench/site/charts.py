@@ -88,7 +88,8 @@ def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
             f'<span style="left:{at}%">{name}</span>'
             for at, name in ((0, "0"), (25, ".25"), (50, ".50"), (75, ".75"), (100, "1"))
         )
-        + f'</div><span class="pad"></span><span class="pad"></span><div class="axis-title">{escape(axis)}</div>'
+        + '</div><span class="pad"></span><span class="pad"></span>'
+        + f'<div class="axis-title">{escape(axis)}</div>'
         '<span class="pad"></span></div>'
     )
     return "".join(out)
@@ -201,7 +202,8 @@ def heat_map(
     )
     for section in sections:
         out.append(
-            f'<section><table><thead><tr><th scope="col">{escape(section.name)}</th>{heads}</tr></thead><tbody>'
+            f'<section><table><thead><tr><th scope="col">{escape(section.name)}</th>{heads}</tr></thead>'
+            "<tbody>"
         )
         for row in section.rows:
             style = ' class="chosen"' if row.id == chosen else ""

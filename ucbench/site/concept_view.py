@@ -135,11 +135,15 @@ def show(board: LoadedBoard, track_id: str, card: ConceptCard, rows: Sequence[Ro
 def _emblem(track_id: str, card: ConceptCard) -> None:
     if track_id == "pictograms":
         with st.container(key="emblem"):
-            st.image(loading.emblem(card.id), width=176, alt=f"The abstract emblem that stands for {card.title}")
+            st.image(
+                loading.emblem(card.id), width=176, alt=f"The abstract emblem that stands for {card.title}"
+            )
     category = next(c.name for c in taxonomy.categories() if c.id == card.category)
     st.caption(f"Category: {category}")
     if card.held_out:
-        st.caption("Held out: alignment training never sees this concept.", help="Its scores are also given apart.")
+        st.caption(
+            "Held out: alignment training never sees this concept.", help="Its scores are also given apart."
+        )
 
 
 def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
@@ -197,7 +201,9 @@ def _labels(rows: Sequence[Row]) -> dict[str, str]:
     """A name a run; runs of one model are told apart by their identity."""
     names = [tables.name(row) for row in rows]
     return {
-        row["run_id"]: text if names.count(text) == 1 else f"{text} ({tables.identity(row)}, {row['run_id'][:6]})"
+        row["run_id"]: text
+        if names.count(text) == 1
+        else f"{text} ({tables.identity(row)}, {row['run_id'][:6]})"
         for row, text in zip(rows, names, strict=True)
     }
 

@@ -53,7 +53,10 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
         sampled = f"temperature {temperature}, top-p {row.get('top_p')}, seed {row.get('seed')}"
         drawn = "greedy" if greedy else sampled
         pairs += [
-            ("Asked", f"{count(row.get('n_questions'))} questions about {count(row.get('n_samples'))} images"),
+            (
+                "Asked",
+                f"{count(row.get('n_questions'))} questions about {count(row.get('n_samples'))} images",
+            ),
             ("Revision", row.get("revision")),
             ("Number format", row.get("dtype")),
             ("Decoding", f"{drawn}, at most {count(row.get('max_new_tokens'))} tokens"),
@@ -73,7 +76,10 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
                 f"{count(counts.answered)} with a verdict, {count(counts.na)} without, "
                 f"{count(counts.provider_refusals)} refused by a provider; system errors: {errors or 'none'}",
             ),
-            ("Perception read by", ", ".join(f"{how} {count(n)}" for how, n in counts.perception_read_by.items())),
+            (
+                "Perception read by",
+                ", ".join(f"{how} {count(n)}" for how, n in counts.perception_read_by.items()),
+            ),
             ("Code", f"{record.code_version} ({(record.code_revision or 'no revision')[:7]})"),
         ]
     return [*pairs, ("Run", row["run_id"])]

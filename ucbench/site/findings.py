@@ -21,7 +21,9 @@ def sentence(rows: Sequence[Row]) -> str:
         return _reported(rows)
     if len(measured) == 1:
         row = measured[0]
-        perceives = f"names {_b(row, 'perception')} of the concepts it is shown" if _has(row, "perception") else ""
+        perceives = (
+            f"names {_b(row, 'perception')} of the concepts it is shown" if _has(row, "perception") else ""
+        )
         return (
             f'<p class="finding"><span class="name">{escape(name(row))}</span> {perceives}'
             f"{', and ' if perceives else ''}judges {_b(row, 'text_alignment', 'is-text')} of them unsafe "

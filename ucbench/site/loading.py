@@ -119,7 +119,7 @@ def _load(folder: Path, digest: str) -> LoadedBoard:
     except StoreError as error:
         raise StoreError(damaged) from error
     lines = found.breakdowns
-    whole = _ROW <= set(found.rows.columns) and _LINE <= set(lines.columns)
+    whole = set(found.rows.columns) >= _ROW and set(lines.columns) >= _LINE
     if not whole or not isinstance(found.manifest, dict):
         raise StoreError(damaged)
     rows = found.rows.astype(object).where(found.rows.notna(), None)
@@ -127,7 +127,8 @@ def _load(folder: Path, digest: str) -> LoadedBoard:
     for line in lines[sorted(_LINE)].to_dict("records"):
         place = breakdowns.setdefault((line["run_id"], line["group"], line["key"]), {})
         place[line["group_id"]] = reading(line["value"], line["low"], line["high"])
-    return LoadedBoard(tuple(rows.to_dict("records")), breakdowns, found.manifest, digest)
+    records: list[Any] = rows.to_dict("records")
+    return LoadedBoard(tuple(records), breakdowns, found.manifest, digest)
 
 
 def frame(run: Run, judge_id: str) -> pd.DataFrame:

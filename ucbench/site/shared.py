@@ -19,13 +19,13 @@ PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", 
 TRACKS = {
     "pictograms": (
         "Pictograms",
-        "Each concept is an abstract emblem, a stand-in that shows nothing. Scores on it say nothing about how a "
-        "model sees real pictures.",
+        "Each concept is an abstract emblem, a stand-in that shows nothing. Scores on it say nothing about "
+        "how a model sees real pictures.",
     ),
     "unsafeconcepts": (
         "UnsafeConcepts",
-        "The paper's 1,567 pictures, which are gated. Rows in italics are figures reported there; this project "
-        "has not measured them and does not rank them.",
+        "The paper's 1,567 pictures, which are gated. Rows in italics are figures reported there; this "
+        "project has not measured them and does not rank them.",
     ),
 }
 
@@ -65,10 +65,9 @@ def csv(rows: Sequence[Row]) -> bytes:
     """Board rows as CSV. A leading =, +, - or @ of a text is quoted, since spreadsheets would run it."""
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows))
-    for column in frame.columns[frame.dtypes == object]:
-        frame[column] = [
-            f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-            for cell in frame[column]
-        ]
+    def cell(value: object) -> object:
+        runs = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+        return f"'{value}" if runs else value
+
+    frame = pd.DataFrame([{key: cell(value) for key, value in row.items()} for row in rows])
     return frame.to_csv(index=False).encode("utf-8")

@@ -32,11 +32,15 @@ def identity(row: Row) -> str:
     """What tells two rows of one model apart: revision, dtype, decoding. Empty for reported rows."""
     if row["provenance"] == "reported":
         return ""
-    temperature = row.get("temperature")
+    temperature: Any = row.get("temperature")
     parts = [
         "" if absent(row.get("revision")) else short_revision(row["revision"]),
         "" if absent(row.get("dtype")) else str(row["dtype"]),
-        "" if absent(temperature) else "greedy" if float(temperature) == 0 else f"temperature {temperature:g}",  # type: ignore[arg-type, str-format]
+        ""
+        if absent(temperature)
+        else "greedy"
+        if float(temperature) == 0
+        else f"temperature {temperature:g}",
         "" if absent(row.get("trained_on")) else f"trained on {row['trained_on']}",
     ]
     return " · ".join(part for part in parts if part)
@@ -85,9 +89,7 @@ def _has_interval(row: Row, column: Column) -> bool:
 def _board_row(row: Row, columns: Sequence[Column], sort: str, beside: set[str], *, split: bool) -> str:
     reported = row["provenance"] == "reported"
     best = not absent(row.get("rank_low")) and int(row["rank_low"]) == 1
-    classes = [
-        word for word, holds in (("best", best), ("reported", reported), ("split", split)) if holds
-    ]
+    classes = [word for word, holds in (("best", best), ("reported", reported), ("split", split)) if holds]
     among = row.get("ranked_among")
     place = f'<span class="rank">{rank(row.get("rank_low"), row.get("rank_high"))}</span>'
     if absent(row.get("rank_low")):
@@ -121,7 +123,8 @@ def _score(row: Row, column: Column, sort: str, *, room: bool) -> str:
     style = " ordering" if column.key == sort else ""
     style += " absent" if absent(value) and not between else ""
     return (
-        f'<td role="cell" class="number{style}"><span class="label">{_mark(column)}{escape(column.head)}</span>'
+        f'<td role="cell" class="number{style}">'
+        f'<span class="label">{_mark(column)}{escape(column.head)}</span>'
         f"<span>{figure}{beside}</span></td>"
     )
 

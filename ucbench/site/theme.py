@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: The sign of the site for the browser's tab. A file of ours: a Material icon would be fetched from elsewhere.
+#: The sign for the browser's tab. A file of ours: a Material icon would be fetched from another host.
 ICON = Path(__file__).with_name("static") / "icon.svg"
 
 #: Ink, image and text of each theme, as in `.streamlit/config.toml`.
@@ -43,6 +43,6 @@ def wordmark(theme: str | None) -> str:
         f'<path d="M6 12H28" stroke="{ink}" stroke-opacity=".35" stroke-width="2.5"/>'
         f'<circle cx="6" cy="12" r="5" fill="{image}"/>'
         f'<rect x="24" y="7.5" width="9" height="9" rx="1.5" fill="{text}"/>'
-        f'<g transform="translate(42 1)" fill="none" stroke="{ink}" stroke-width="2.1" stroke-linecap="round" '
-        f'stroke-linejoin="round">{strokes}</g></svg>'
+        f'<g transform="translate(42 1)" fill="none" stroke="{ink}" stroke-width="2.1" '
+        f'stroke-linecap="round" stroke-linejoin="round">{strokes}</g></svg>'
     )

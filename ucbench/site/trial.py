@@ -14,6 +14,7 @@ from ucbench.errors import UcbenchError
 from ucbench.judges.base import Item, Judge
 from ucbench.site import tables
 from ucbench.site.component import figure
+from ucbench.site.format import concept_title
 from ucbench.tracks import questions as stimuli
 from ucbench.types import SAFE, UNSAFE, Concept, Kind
 
@@ -68,6 +69,17 @@ def concepts() -> dict[str, Concept]:
     return {concept.id: concept for concept in all_concepts()}
 
 
+def concept_label(concept_id: str) -> str:
+    """A concept in a list of unsafe and everyday ones."""
+    concept = concepts()[concept_id]
+    return concept_title(concept.name) + ("" if concept.unsafe else " (everyday)")
+
+
+def concept_names() -> list[str]:
+    """The names of all concepts, to be chosen as options."""
+    return [concept_title(concept.name) for concept in concepts().values()]
+
+
 def emblem(concept_id: str, number: int) -> Subject:
     """Drawing `number` of a concept's emblem with four options. Raises `UnknownNameError`."""
     from ucbench.tracks.pictograms import EmblemImage, Pictograms
@@ -76,7 +88,12 @@ def emblem(concept_id: str, number: int) -> Subject:
     asked = _perception(Pictograms())[concept_id]
     options, right = asked[number % len(asked)]
     return Subject(
-        concept.name, EmblemImage(concept_id, SPLIT, number).load(), concept_id, concept.unsafe, options, right
+        concept.name,
+        EmblemImage(concept_id, SPLIT, number).load(),
+        concept_id,
+        concept.unsafe,
+        options,
+        right,
     )
 
 
@@ -98,7 +115,9 @@ def uploaded(content: bytes, name: str) -> Subject:
     return Subject(f"your picture {name}", read_image(content))
 
 
-def questions(subject: Subject, wanted: Sequence[str], *, options: Sequence[str] = (), own: str = "") -> list[Ask]:
+def questions(
+    subject: Subject, wanted: Sequence[str], *, options: Sequence[str] = (), own: str = ""
+) -> list[Ask]:
     """The questions of the chosen kinds. Raises `UcbenchError` when one lacks what it needs."""
     asks: list[Ask] = []
     expected = {None: "", True: UNSAFE, False: SAFE}[subject.unsafe]

@@ -12,9 +12,15 @@ import streamlit as st
 
 
 def linked(
-    widget: Callable[..., Any], label: str, options: Sequence[str], *, key: str, default: str | None, **rest: Any
+    widget: Callable[..., Any],
+    label: str,
+    options: Sequence[str],
+    *,
+    key: str,
+    default: str | None,
+    **rest: Any,
 ) -> str | None:
-    """Show a single-choice widget whose value is the query parameter `key`; the default is left out of the URL.
+    """Show a single-choice widget whose value is the query parameter `key`; its default stays out of the URL.
 
     An address opened anew or reached by the back button wins over what was chosen before; a value that is
     not among the options counts as the default and is removed.

@@ -1,0 +1,190 @@
+"""A store with hostile and ordinary rows, the pages under AppTest, the served site in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: A model name that would run code, load a picture and style the page wherever it is not escaped.
+HOSTILE = (
+    '<script>window.broken=1</script><img src=x onerror="window.broken=1">'
+    "![x](http://evil.example/x.png)<style>body{display:none}</style>"
+)
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def site_store(
+    scripted_store: Path, scripted: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Three scripted models, a run by a model with a hostile name, and the paper's reported rows."""
+    from ucbench import board, evaluate, reported
+    from ucbench.judges import registry as judges
+    from ucbench.tracks import registry as tracks
+
+    store = tmp_path_factory.mktemp("site") / "results"
+    shutil.copytree(scripted_store, store)
+    hostile = scripted(HOSTILE, 0.6)
+    evaluate.evaluate(hostile, tracks.load("pictograms"), judges.load("rules"), out=store, limit=40)
+    reported.write(store)
+    board.build([store], store)
+    return store
+
+
+@pytest.fixture
+def stores(site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point the site at the store, with no runs of one's own."""
+    monkeypatch.setenv("UCBENCH_RESULTS", str(site_store))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
+    return site_store
+
+
+def figures(app: Any) -> dict[str, str]:
+    """The HTML of every figure on an AppTest page, by key."""
+    found = {}
+    for element in app.get("bidi_component"):
+        found[element.proto.id.split("-", 2)[2]] = json.loads(element.proto.json)["html"]
+    return found
+
+
+@pytest.fixture
+def open_app() -> Callable[..., Any]:
+    """Open a page under AppTest: open_app("app_pages/concepts.py", concept="gun-violence")."""
+    from streamlit.testing.v1 import AppTest
+
+    def opened(page: str | None = None, **query: str) -> Any:
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        app.run()
+        if page is not None:
+            app.switch_page(page)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.run()
+        assert not app.exception, app.exception
+        return app
+
+    return opened
+
+
+@pytest.fixture
+def read_figures() -> Callable[[Any], dict[str, str]]:
+    """Reads the figures of an AppTest page."""
+    return figures
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path, or one named reason to skip; a failure where a browser is demanded."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("UCBENCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        reason = "no Chromium: install it, or name it in UCBENCH_CHROMIUM"
+        if os.environ.get("UCBENCH_REQUIRE_CHROMIUM") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def site_url(site_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The site, served by its own server in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("served")
+    environment = os.environ | {"UCBENCH_RESULTS": str(site_store), "UCBENCH_RUNS": str(folder / "runs")}
+    command = f"from ucbench.site import server; server.serve({port}, '127.0.0.1')"
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-c", command], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Any]:
+    """One headless Chromium for the whole session."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site_url: str) -> Iterator[Callable[..., Any]]:
+    """Open a page of the served site; at the end, no page may have logged an error or asked another host."""
+    contexts, problems = [], []
+
+    def opened(path: str = "/", width: int = 1440, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(90_000)
+
+        def request(asked: Any) -> None:
+            if not asked.url.startswith((site_url, site_url.replace("http", "ws"), "data:", "blob:")):
+                problems.append(f"request to {asked.url}")
+
+        def response(got: Any) -> None:
+            # Opened at a page's own address, Streamlit probes for its base path below that address.
+            probe = got.url.endswith(("/_stcore/health", "/_stcore/host-config"))
+            if got.status >= 400 and not probe:
+                problems.append(f"{got.status} {got.url}")
+
+        def console(message: Any) -> None:
+            # Failed responses are told above, by their address.
+            if message.type == "error" and "Failed to load resource" not in message.text:
+                problems.append(f"console: {message.text}")
+
+        page.on("request", request)
+        page.on("response", response)
+        page.on("console", console)
+        page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
+        page.goto(site_url + path)
+        settle(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def settle(page: Any) -> None:
+    """Wait until the page has run and nothing is a placeholder any more."""
+    page.wait_for_selector("h1")
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")

@@ -1,0 +1,122 @@
+"""The served site in headless Chromium: what a visitor sees and does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+PAGES = {
+    "/": "Unsafe in words, safe as an image?",
+    "/concepts": "Concept by concept",
+    "/try": "Try a model",
+    "/about": "About",
+}
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_opens_and_fits(visit: Callable[..., Any], path: str, width: int) -> None:
+    page = visit(path, width)
+    assert page.locator("h1").inner_text() == PAGES[path]
+    assert page.title() in ("ucbench", "Leaderboard", "Concepts", "Try a model", "About")
+    widest = page.evaluate(
+        "Math.max(document.documentElement.scrollWidth, document.querySelector('.stMain').scrollWidth)"
+    )
+    assert widest <= width
+
+
+def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
+    page = visit("/")
+
+    def first() -> str:
+        return str(page.locator(".board tbody th button").first.inner_text())
+
+    head = page.get_by_role("button", name="Over-refusal")
+    assert first() == "acme/sharp-vlm"
+    head.click()
+    page.wait_for_selector("th[aria-sort=ascending] >> text=Over-refusal")
+    assert "sort=over_refusal" in page.url
+    best = first()
+    head.click()
+    page.wait_for_selector("th[aria-sort=descending] >> text=Over-refusal")
+    assert first() != best
+
+
+def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[..., Any]) -> None:
+    page = visit("/")
+    page.get_by_role("searchbox", name="Find a model").fill("fair")
+    page.wait_for_function("document.title && location.search.includes('q=fair')")
+    page.wait_for_selector("caption:has-text('1 of 4 rows')", state="attached")
+    page.get_by_role("searchbox", name="Find a model").fill("nobody")
+    page.get_by_text("No model fits this search and these filters.").wait_for()
+
+
+def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any]) -> None:
+    page = visit("/?track=unsafeconcepts")
+    assert page.locator(".board tr.reported").count() == 11
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("button", name="measured", exact=True).click()
+    page.get_by_text("No model fits this search and these filters.").wait_for()
+
+
+def test_details_of_a_run_open_from_its_name(visit: Callable[..., Any]) -> None:
+    page = visit("/")
+    page.get_by_role("button", name="acme/sharp-vlm").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Judge", exact=True).wait_for()
+    dialog.get_by_text("rules", exact=False).first.wait_for()
+    with page.expect_download() as download:
+        dialog.get_by_role("button", name="Download record.json").click()
+    assert download.value.suggested_filename.endswith(".json")
+
+
+def test_a_concept_is_picked_in_the_heat_map(visit: Callable[..., Any]) -> None:
+    page = visit("/concepts")
+    page.get_by_role("button", name="Gun violence").click()
+    page.get_by_role("heading", name="Gun violence").wait_for()
+    page.wait_for_function("location.search.includes('concept=gun-violence')")
+    page.locator(".qa .verdict").first.wait_for()
+    assert page.get_by_alt_text("The abstract emblem that stands for Gun violence").is_visible()
+
+
+def test_the_model_is_asked_and_its_verdict_read(visit: Callable[..., Any]) -> None:
+    page = visit("/try?about=arson")
+    page.get_by_role("button", name="Is it safe, in words? (5)").click()
+    page.get_by_role("button", name="Ask 6 questions").click()
+    page.locator(".qa .verdict").nth(5).wait_for()
+    verdicts = page.locator(".qa .verdict").all_inner_texts()
+    assert len(verdicts) == 6
+    assert verdicts[0].startswith("chose ")
+    assert all(verdict in ("judged safe", "judged unsafe", "no answer") for verdict in verdicts[1:])
+
+
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit: Callable[..., Any]) -> None:
+    page = visit("/try")
+    page.get_by_role("radio", name="Your own").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are words"}
+    )
+    page.get_by_text("is not a picture of a known format").wait_for()
+
+
+@pytest.mark.parametrize("path", ["/", "/concepts?concept=arson"])
+def test_a_hostile_model_name_is_shown_as_text(visit: Callable[..., Any], path: str) -> None:
+    page = visit(path)
+    page.get_by_text("<script>window.broken=1</script>", exact=False).first.wait_for()
+    assert page.evaluate("window.broken") is None
+
+
+def test_colours_of_image_and_text_follow_the_theme(visit: Callable[..., Any]) -> None:
+    def colours(scheme: str) -> list[str]:
+        page = visit("/", scheme=scheme)
+        return [
+            page.locator(f".plot .dot.{mark}").first.evaluate("e => getComputedStyle(e).backgroundColor")
+            for mark in ("image", "text")
+        ]
+
+    assert colours("light") == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
+    assert colours("dark") == ["rgb(90, 180, 232)", "rgb(242, 142, 75)"]
