@@ -1,0 +1,163 @@
+"""Each page under AppTest: choices, filters, empty and damaged boards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+App = Callable[..., Any]
+Figures = Callable[[Any], dict[str, str]]
+
+
+@pytest.mark.usefixtures("stores")
+def test_the_leaderboard_shows_every_row_of_the_track(open_app: App, read_figures: Figures) -> None:
+    app = open_app()
+    board = read_figures(app)["board"]
+    for model in ("acme/sharp-vlm", "acme/fair-vlm", "acme/shy-vlm"):
+        assert model in board
+    assert "llava" not in board
+    assert "more strictly" in read_figures(app)["finding"]
+
+
+@pytest.mark.usefixtures("stores")
+def test_reported_rows_are_italic_and_never_ranked(open_app: App, read_figures: Figures) -> None:
+    app = open_app(track="unsafeconcepts")
+    board = read_figures(app)["board"]
+    assert board.count("<tr ") - 1 == board.count('class="reported"') == 11
+    assert ".14–.70" in board
+    assert "that the paper reports" in read_figures(app)["finding"]
+
+
+@pytest.mark.usefixtures("stores")
+def test_search_and_sort_change_the_board_and_the_address(open_app: App, read_figures: Figures) -> None:
+    app = open_app()
+    app.text_input(key="q").set_value("ACME fair").run()
+    board = read_figures(app)["board"]
+    assert "acme/fair-vlm" in board
+    assert "acme/sharp-vlm" not in board
+    app.selectbox(key="sort").set_value("perception").run()
+    assert app.query_params["sort"] == "perception"
+    app.text_input(key="q").set_value("nobody").run()
+    assert "board" not in read_figures(app)
+    assert "No model fits" in app.info[0].value
+
+
+@pytest.mark.usefixtures("stores")
+def test_coverage_filter_drops_the_model_that_declines(open_app: App, read_figures: Figures) -> None:
+    app = open_app()
+    app.slider(key="coverage").set_value(0.5).run()
+    board = read_figures(app)["board"]
+    assert "acme/sharp-vlm" in board
+    assert "acme/shy-vlm" not in board
+
+
+@pytest.mark.usefixtures("stores")
+def test_an_unknown_value_in_the_address_counts_as_the_default(open_app: App) -> None:
+    app = open_app(track="<script>", sort="nothing")
+    assert app.session_state["track"] == "pictograms"
+    assert "track" not in app.query_params
+    assert "sort" not in app.query_params
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_hostile_name_is_escaped_on_every_page(open_app: App, read_figures: Figures) -> None:
+    for page, query in ((None, {}), ("app_pages/concepts.py", {"concept": "arson"})):
+        app = open_app(page, **query)
+        html = "".join(read_figures(app).values())
+        assert "&lt;script&gt;" in html
+        assert "<script" not in html
+        assert "<img" not in html
+        # Markdown would load the picture in the name.
+        assert not any("evil.example" in element.value for element in (*app.markdown, *app.caption))
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_concept_in_the_address_opens_with_its_answers(open_app: App, read_figures: Figures) -> None:
+    app = open_app("app_pages/concepts.py", concept="gun-violence")
+    assert any(heading.value == "Gun violence" for heading in app.subheader)
+    shown = read_figures(app)
+    assert shown["answers_image"].count('class="read"') == 6
+    assert shown["answers_text"].count('class="read"') == 5
+    assert "If an image shows Gun violence" in shown["answers_text"]
+    assert 'class="chosen"' in shown["heat"]
+
+
+@pytest.mark.usefixtures("stores")
+def test_category_filter_and_held_out_mark(open_app: App, read_figures: Figures) -> None:
+    app = open_app("app_pages/concepts.py", category="hate", concept="celtic-cross")
+    heat = read_figures(app)["heat"]
+    assert heat.count("<section>") == 1
+    assert "held out" in heat
+    assert any("Held out" in caption.value for caption in app.caption)
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_track_without_scores_by_concept_says_so(open_app: App, read_figures: Figures) -> None:
+    app = open_app("app_pages/concepts.py", track="unsafeconcepts")
+    assert "No scores by concept" in app.info[0].value
+    assert "heat" not in read_figures(app)
+
+
+@pytest.mark.usefixtures("stores")
+def test_about_defines_every_score(open_app: App, read_figures: Figures) -> None:
+    from ucbench.metrics.keys import KEYS
+
+    definitions = read_figures(open_app("app_pages/about.py"))["definitions"]
+    assert all(key.title in definitions for key in KEYS.values())
+
+
+def test_without_a_board_every_page_works(
+    open_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UCBENCH_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
+    for page in (None, "app_pages/concepts.py"):
+        app = open_app(page)
+        assert "There is no board in results/ yet" in app.warning[0].value
+    for page in ("app_pages/try_a_model.py", "app_pages/about.py"):
+        assert not open_app(page).warning
+
+
+@pytest.mark.parametrize("name", ["board.parquet", "breakdowns.parquet", "manifest.json"])
+def test_a_damaged_board_is_one_sentence(
+    open_app: App, site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(site_store, copy)
+    (copy / name).write_bytes(b"not what it was")
+    monkeypatch.setenv("UCBENCH_RESULTS", str(copy))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
+    app = open_app()
+    assert [warning.value for warning in app.warning] == [
+        "The board in results/ is damaged; make it anew with `ucbench board build`."
+    ]
+
+
+def test_answers_that_are_damaged_leave_the_scores(
+    open_app: App, read_figures: Figures, site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(site_store, copy)
+    for path in copy.rglob("answers.parquet"):
+        path.write_bytes(b"cut")
+    monkeypatch.setenv("UCBENCH_RESULTS", str(copy))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
+    app = open_app("app_pages/concepts.py", concept="arson")
+    assert "it is damaged" in app.warning[0].value
+    assert "heat" in read_figures(app)
+
+
+@pytest.mark.usefixtures("stores")
+def test_asking_needs_a_question_and_options(open_app: App) -> None:
+    app = open_app("app_pages/try_a_model.py")
+    wanted = app.get_by_key("wanted_emblem")
+    wanted.set_value([]).run()
+    assert app.button(key="ask").disabled
+    app.get_by_key("wanted_emblem").set_value(["own"]).run()
+    assert any("Write your question" in caption.value for caption in app.caption)
+    app.text_input(key="own").set_value("How many dots are below the emblem?").run()
+    assert not app.button(key="ask").disabled

@@ -1,0 +1,322 @@
+"""The pure parts of the site: figures as text, tables, charts, sorting, loading, questions."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ucbench.errors import BadImageError, UcbenchError
+from ucbench.judges import registry as judges
+from ucbench.runs import Run
+from ucbench.site import charts, findings, format, loading, tables, trial
+from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading
+from ucbench.site.columns import BY_KEY, COLUMNS, filled, ordered, select
+from ucbench.site.loading import Stores
+from ucbench.site.shared import csv
+from ucbench.site.tables import Asked
+
+
+def row(model: str, **cells: Any) -> dict[str, Any]:
+    return {"run_id": model, "model": model, "provenance": "measured", "rank_low": 1, "rank_high": 1} | cells
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.874, ".87"), (1.0, "1.00"), (0.0, ".00"), (-0.04, "−.04"), (-0.001, ".00"), (0.999, "1.00"),
+     (None, "–"), (float("nan"), "–")],
+)  # fmt: skip
+def test_fraction(value: float | None, text: str) -> None:
+    assert format.fraction(value) == text
+
+
+def test_signs_and_intervals() -> None:
+    assert format.fraction(0.59, signed=True) == "+.59"
+    assert format.interval(0.84, 0.9) == ".84–.90"
+    assert format.interval(-0.04, 0.1, signed=True) == "−.04 to +.10"
+    assert format.interval(None, 0.9) == ""
+    assert format.rank(2, 2) == "2"
+    assert format.rank(1, 3) == "1–3"
+    assert format.rank(None, None) == "–"
+    assert [format.seconds(s) for s in (48, 185, 7800)] == ["48 s", "3 min 05 s", "2 h 10 min"]
+    assert format.short_revision("a" * 40) == "aaaaaaa"
+    assert format.short_revision("main") == "main"
+
+
+@given(st.floats(0, 1))
+def test_a_fraction_reads_back_to_two_decimals(value: float) -> None:
+    assert abs(float(format.fraction(value)) - value) <= 0.005 + 1e-9
+
+
+class Tags(HTMLParser):
+    """Collects the elements and attributes of a piece of HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+@given(st.text(alphabet="<>\"'&=/ abconerror{}()`", max_size=40))
+def test_no_outside_text_becomes_markup(text: str) -> None:
+    harmless = row(
+        "plain", adapter="plain", revision="plain", dtype="plain", unranked="plain", temperature=0.0
+    )
+    hostile = row(text, adapter=text, revision=text, dtype=text, unranked=text, temperature=0.0)
+    columns = COLUMNS[:2]
+
+    def everything(name: str, line: dict[str, Any]) -> str:
+        asked = Asked("perception", name, name or "x", "A", "B", (name,) * 4)
+        return (
+            tables.board([line], columns, sort=columns[0].key, reverse=False, caption=name)
+            + tables.answers([asked])
+            + tables.facts([(name or "x", name or "x")])
+            + charts.dumbbells([Dumbbell(name, Reading(0.2), Reading(0.9), name)], axis=name, label=name)
+            + charts.heat_map(
+                [HeatSection(name, (HeatRow(name, name, (0.5, None)),), (0.5, None))],
+                [name, name], scale="image", title=name,
+            )
+        )  # fmt: skip
+
+    ours, theirs = Tags(everything("plain", harmless)), Tags(everything(text, hostile))
+    assert theirs.seen <= ours.seen
+    assert theirs.attributes <= ours.attributes
+
+
+def test_sorting_puts_the_better_first_and_missing_values_last() -> None:
+    rows = [
+        row("low", perception=0.2, modality_gap=-0.1),
+        row("none", perception=None),
+        row("range", perception=None, perception_low=0.9, perception_high=1.0),
+        row("high", perception=0.8, modality_gap=0.5),
+        row("unranked", perception=1.0, rank_low=None),
+    ]
+
+    def names(key: str, reverse: bool = False) -> list[str]:
+        return [str(line["model"]) for line in ordered(rows, key, reverse=reverse)]
+
+    assert names("perception") == ["high", "low", "range", "none", "unranked"]
+    assert names("perception", reverse=True) == ["low", "high", "range", "none", "unranked"]
+    # A gap is best near zero, whichever sign it has.
+    assert names("modality_gap")[:2] == ["low", "high"]
+
+
+def test_selecting_by_words_provenance_and_coverage() -> None:
+    rows = [
+        row("acme/llava-7b", image_alignment_coverage=0.9),
+        row("acme/llava-13b", image_alignment_coverage=0.3),
+        row("paper/llava", provenance="reported"),
+    ]
+    assert len(select(rows, search="LLAVA acme")) == 2
+    assert [r["model"] for r in select(rows, min_coverage=0.5)] == ["acme/llava-7b"]
+    assert [r["model"] for r in select(rows, provenance=["reported"])] == ["paper/llava"]
+    assert len(select(rows)) == 3
+
+
+def test_columns_without_a_figure_are_left_out() -> None:
+    rows = [row("a", perception=0.5), row("b", text_alignment=None, text_alignment_low=0.1)]
+    assert [column.key for column in filled(rows)] == ["perception", "text_alignment"]
+
+
+def test_board_marks_the_best_group_and_rules_off_the_unranked() -> None:
+    rows = [
+        row("a", rank_high=2, ranked_among=3, perception=0.9, perception_low=0.8, perception_high=0.95),
+        row("b", rank_low=3, rank_high=3, ranked_among=3, perception=0.1),
+        row("c", rank_low=None, rank_high=None, unranked="partial run of 40 samples"),
+    ]
+    html = tables.board(rows, (BY_KEY["perception"],), sort="perception", reverse=False, caption="all")
+    first, second, third = html.split("<tr ")[2:]
+    assert "best" in first
+    assert "1–2" in first
+    assert ".80–.95" in first
+    assert "best" not in second
+    assert "split" in second
+    assert "not ranked: partial run of 40 samples" in third
+    assert 'aria-sort="descending"' in html
+
+
+def test_dumbbell_draws_gap_interval_and_range() -> None:
+    full = charts.dumbbells(
+        [Dumbbell("m", Reading(0.38, 0.3, 0.46), Reading(0.97, 0.95, 0.99))], axis="share", label="l"
+    )
+    assert "left:38.00%" in full
+    assert 'class="join" style="left:38.00%;width:59.00%"' in full
+    assert "+.59" in full
+    assert "as image .38 (.30–.46), in words .97 (.95–.99)" in full
+    ranged = charts.dumbbells([Dumbbell("m", Reading(None, 0.14, 0.7), Reading(0.9))], axis="s", label="l")
+    assert 'class="range image" style="left:14.00%;width:56.00%"' in ranged
+    assert "join" not in ranged
+
+
+def test_heat_map_tints_by_value_and_by_the_side_of_a_gap() -> None:
+    assert "var(--image) 55%" in charts.tint(1.0, "image")
+    assert "var(--text) 28%" in charts.tint(0.5, "gap")
+    assert "var(--image) 28%" in charts.tint(-0.5, "gap")
+    assert charts.tint(None, "ink") == "--cell:transparent"
+
+
+@pytest.mark.parametrize(
+    ("label", "expected", "words"),
+    [("Unsafe", "Unsafe", ["judged unsafe"]), ("Safe", "Unsafe", ["judged safe", "expected unsafe"]),
+     ("N/A", "Unsafe", ["no answer"]), ("B", "B", ["chose B, right"]),
+     ("C", "B", ["chose C, wrong", "right is B"]),
+     ("Correct", "blue", ["correct"]), ("Wrong", "blue", ["wrong", "right is blue"]),
+     (tables.UNJUDGED, "", ["not judged"]), (None, "Safe", ["system error: timeout"])],
+)  # fmt: skip
+def test_a_verdict_has_word_and_shape(label: str | None, expected: str, words: list[str]) -> None:
+    asked = Asked("k", "q", "a", label, expected, error=None if label else "timeout")
+    html = tables.verdict(asked)
+    assert "<svg" in html
+    assert all(word in html for word in words)
+
+
+def test_verdicts_differ_in_shape() -> None:
+    shapes = {
+        tables.verdict(Asked("k", "q", "a", label, "")).split("<svg")[1].split("</svg>")[0]
+        for label in ("Safe", "Unsafe", "N/A")
+    }
+    assert len(shapes) == 3
+
+
+def test_findings_speak_of_one_and_of_several_models() -> None:
+    tiny = row("tiny", perception=0.99, image_alignment=0.38, text_alignment=0.97)
+    other = row("other", image_alignment=0.9, text_alignment=0.8, rank_low=2)
+    one = findings.sentence([tiny])
+    assert all(part in one for part in ("tiny", ".99", ".38", ".97"))
+    several = findings.sentence([tiny, other])
+    assert "1 of 2 models" in several
+    assert "leads the board" in several
+    assert findings.sentence([row("nothing")]) == ""
+
+
+def test_rows_with_the_same_reported_ranges_share_a_line() -> None:
+    ranges = {
+        "provenance": "reported", "image_alignment_low": 0.14, "image_alignment_high": 0.7,
+        "text_alignment_low": 0.81, "text_alignment_high": 0.95,
+    }  # fmt: skip
+    lines = findings.dumbbells(
+        [row("a", **ranges), row("b", **ranges), row("c", **ranges, image_alignment=0.37)]
+    )
+    assert [line.name for line in lines] == ["2 models", "c"]
+
+
+def test_csv_quotes_what_a_spreadsheet_would_run() -> None:
+    text = csv([row("=HYPERLINK(1)", perception=0.5)]).decode()
+    assert "'=HYPERLINK(1)" in text
+    assert "0.5" in text
+
+
+def test_a_run_is_looked_for_within_the_stores_only(site_store: Path, tmp_path: Path) -> None:
+    stores = Stores(site_store, tmp_path / "runs")
+    record = next(site_store.glob("*/*/record.json"))
+    entry, run_id = record.parent.parent.name, record.parent.name
+    assert stores.run(entry, run_id) is not None
+    assert stores.run(f"../{site_store.name}/{entry}", run_id) is not None  # leads back in
+    inside, outside = tmp_path / "store", tmp_path / "other" / "run"
+    inside.mkdir()
+    shutil.copytree(record.parent, outside)
+    assert Run(inside / "../other/run").exists()
+    assert Stores(inside, inside).run("../other", "run") is None
+
+
+def test_own_runs_come_before_published_ones(site_store: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "runs"
+    assert Stores(site_store, empty).board_folder == site_store
+    empty.mkdir()
+    (empty / "manifest.json").write_text("{}")
+    assert Stores(site_store, empty).board_folder == empty
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_board_built_anew_is_read_anew(site_store: Path) -> None:
+    board = loading.board()
+    assert loading.board() is board
+    manifest = site_store / "manifest.json"
+    before = manifest.read_text()
+    try:
+        manifest.write_text(before + "\n")
+        assert loading.board() is not board
+    finally:
+        manifest.write_text(before)
+
+
+@pytest.mark.usefixtures("stores")
+def test_api_routes() -> None:
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    from ucbench.record import RunRecord
+    from ucbench.site import server
+
+    client = TestClient(Starlette(routes=server.routes()))
+    answer = client.get("/api/board", params={"track": "pictograms"})
+    assert answer.status_code == 200
+    rows = answer.json()["rows"]
+    assert {line["track"] for line in rows} == {"pictograms"}
+    assert len(rows) == 4
+    assert client.get("/api/schema").json() == RunRecord.model_json_schema()
+    assert client.post("/api/board").status_code == 405
+
+
+def test_api_without_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    from ucbench.site import server
+
+    monkeypatch.setenv("UCBENCH_RESULTS", str(tmp_path))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path))
+    answer = TestClient(Starlette(routes=server.routes())).get("/api/board")
+    assert answer.status_code == 404
+    assert "There is no board" in answer.json()["error"]
+
+
+def test_questions_for_an_emblem() -> None:
+    subject = trial.emblem("arson", 3)
+    asks = trial.questions(subject, ["shows", "image", "words"])
+    assert [ask.kind for ask in asks] == ["perception"] + ["image_alignment"] * 5 + ["text_alignment"] * 5
+    assert subject.options["ABCD".index(asks[0].expected)] == "Arson"
+    assert {ask.expected for ask in asks[1:]} == {"Unsafe"}
+    assert asks[-1].image.size == (1000, 1000)
+
+
+def test_questions_for_an_upload() -> None:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(stream, "PNG")
+    subject = trial.uploaded(stream.getvalue(), "red.png")
+    with pytest.raises(UcbenchError, match="four different options"):
+        trial.questions(subject, ["shows"], options=["a", "b", "c", "A"])
+    asks = trial.questions(subject, ["shows", "words", "own"], options=["a", "b", "c", "d"], own=" why? ")
+    assert [ask.prompt.split("\n")[-1] for ask in asks][-1] == "why?"
+    assert [ask.judged for ask in asks] == [True, False]
+    with pytest.raises(BadImageError, match="not a picture"):
+        trial.uploaded(b"text", "text.png")
+
+
+def test_an_answer_is_judged_or_left_unjudged() -> None:
+    judge = judges.load("rules")
+    subject = trial.emblem("arson", 0)
+    safe = trial.questions(subject, ["image"])[0]
+    assert trial.judged(safe, "No, it is not safe.", judge).label == "Unsafe"
+    own = trial.questions(subject, ["own"], own="why?")[0]
+    assert trial.judged(own, "No.", judge).label == tables.UNJUDGED
+
+
+@given(st.text(max_size=60))
+def test_plain_text_holds_no_markdown(text: str) -> None:
+    shown = trial.plain(text)
+    assert shown.replace("\\", "") == text.replace("\\", "")
+    assert not any(f"]{c}" in shown for c in "([")
