@@ -1,6 +1,6 @@
 """Train `embedded:tiny-vlm` from scratch: `python -m ucbench.models.embedded.train [--out DIR] [--seed N]`.
 
-Takes about MINUTES minutes on two CPU cores: vision 2, language 10, profile 5. The model is a demonstration:
+Takes about 20 minutes on two CPU cores: vision 3, language 12, profile 5. The model is a demonstration:
 it is trained to show a gap between image and text, so that the benchmark has something to find.
 """
 
