@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -15,7 +16,7 @@ from ucbench.site.component import figure
 from ucbench.site.format import MISSING, absent, count, fraction, interval, rank, seconds
 
 
-@st.dialog("Details of a run", width="large")
+@st.dialog("Details of a run", width="medium")
 def show(row: Row) -> None:
     """Open the dialog."""
     run = loading.stores().run(str(row["entry"]), str(row["run_id"]))
@@ -70,7 +71,7 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
         counts = record.counts
         errors = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts.errors.items())
         pairs += [
-            ("Hardware", ", ".join(dict.fromkeys(record.hardware.values()))),
+            ("Hardware", hardware(record.hardware)),
             (
                 "Answers",
                 f"{count(counts.answered)} with a verdict, {count(counts.na)} without, "
@@ -83,6 +84,17 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
             ("Code", f"{record.code_version} ({(record.code_revision or 'no revision')[:7]})"),
         ]
     return [*pairs, ("Run", row["run_id"])]
+
+
+def hardware(parts: Mapping[str, str]) -> str:
+    """What the answers were computed on, in words."""
+    units = {"cores": "cores", "threads": "threads", "gpus": "GPUs"}
+    said = [
+        f"{text} {units[key]}" if key in units else f"CUDA {text}" if key == "cuda" else text
+        for key, text in parts.items()
+        if not absent(text)
+    ]
+    return ", ".join(said)
 
 
 def score_list(row: Row) -> str:

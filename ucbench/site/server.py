@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
     from streamlit import App
+
+_LOG = logging.getLogger(__name__)
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 
@@ -59,7 +62,16 @@ def application() -> App:
 
     if not APP.is_file():
         raise UcbenchError(f"the site's pages are not in {APP.parent}; start it from a clone of the project")
-    return st.App(APP, routes=routes())
+    return st.App(APP, routes=routes(), on_script_error=_say_so)
+
+
+def _say_so(error: Exception) -> bool:
+    """A fault of ours: the details go to the log, a visitor gets a sentence."""
+    import streamlit as st
+
+    _LOG.error("a page failed", exc_info=error)
+    st.error("This page met an error of ours. Load it again; the other pages work.", icon=":material/error:")
+    return True
 
 
 def serve(port: int, host: str, open_browser: bool = False) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MODEL = "embedded:tiny-vlm"
 #: The concept shown at first: one whose name nobody minds.
-FIRST = "the-flat-earth-theory"
+FIRST = "the-moon-landing-hoax"
 #: Drawings for visitors come from a split of their own: no test or training picture is among them.
 SPLIT = "visitor"
 MAX_NEW_TOKENS = 64
