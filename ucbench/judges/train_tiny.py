@@ -1,6 +1,6 @@
 """Train the tiny classifiers that are shipped in `ucbench/judges/tiny`.
 
-`python -m ucbench.judges.train_tiny [--out FOLDER] [--seed N] [--steps N]`: about two minutes on one CPU
+`python -m ucbench.judges.train_tiny [--out FOLDER] [--seed N] [--steps N]`: about three minutes on one CPU
 thread. Both are RoBERTa of the official shape, only small (two layers of 64), on answers made from
 `ucbench.judges.phrases`. Prints accuracy on made answers that were not trained on. They prove the
 classifier path and let it run with nothing to download; they are no match for the authors' classifiers on
