@@ -87,14 +87,21 @@ def _lines(label: str) -> Callable[[int, int], None]:
     return show
 
 
+def _table(title: str) -> Table:
+    """An empty table in the house style: hairlines, no frame, so that 80 columns hold it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+
+
 def scores_table(title: str, scores: ScoreMap) -> Table:
     """Overall scores with interval, n and coverage."""
     from rich.markup import escape
-    from rich.table import Table
 
     from ucbench.metrics.keys import KEYS
 
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    table = _table(escape(title))
     for name in ("score", "value", "95% interval", "answers", "clusters", "coverage"):
         table.add_column(name, justify="left" if name == "score" else "right", no_wrap=True)
     for key in KEYS:
@@ -138,7 +145,6 @@ def print_board(board: Board, track: str | None, order: str) -> None:
     """The board as a table, one track after the other; reported rows last and without a rank."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     shown = ("balanced_accuracy", "perception", "image_alignment", "text_alignment", "modality_gap",
              "over_refusal", "general_ability")  # fmt: skip
@@ -147,7 +153,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
         if track and name != track:
             continue
         title = f"Track {escape(str(name))}, by {order}"
-        table = Table(title=title, title_justify="left", header_style="bold")
+        table = _table(title)
         table.add_column("rank", justify="right", no_wrap=True)
         table.add_column("model", overflow="fold", min_width=16)
         for key in shown:
@@ -202,13 +208,12 @@ def print_checks(checks: list[Check]) -> None:
 def print_agreement(run: Run, first: str, second: str) -> None:
     """Agreement and Cohen's kappa of two judges, overall and by kind of question."""
     from rich.console import Console
-    from rich.table import Table
 
     from ucbench.judges.agreement import agree
 
     left, right = run.frame(first), run.frame(second)
     kept = left["label"].notna().to_numpy() & right["label"].notna().to_numpy()
-    table = Table(title=f"{first} and {second}", title_justify="left", header_style="bold")
+    table = _table(f"{first} and {second}")
     for name in ("kind", "answers", "agreement", "Cohen's kappa"):
         table.add_column(name, justify="left" if name == "kind" else "right")
     groups = [("all", kept)] + [
