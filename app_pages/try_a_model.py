@@ -47,9 +47,7 @@ with left:
             st.rerun()
     else:
         upload = st.file_uploader("Picture", type=["png", "jpg", "jpeg", "webp", "gif", "bmp"], key="upload")
-        st.caption(
-            "Kept in memory for these answers, then dropped. It is answered on this server and sent nowhere."
-        )
+        st.caption("Kept in memory while you are on this page, then dropped. It is not sent to anybody else.")
         if upload is not None:
             try:
                 subject = trial.uploaded(upload.getvalue(), upload.name)

@@ -46,6 +46,7 @@ def test_signs_and_intervals() -> None:
     assert format.rank(None, None) == "–"
     assert [format.seconds(s) for s in (48, 185, 7800)] == ["48 s", "3 min 05 s", "2 h 10 min"]
     assert format.short_revision("a" * 40) == "aaaaaaa"
+    assert format.short_revision("sha256:1be90691209045b7") == "1be9069"
     assert format.short_revision("main") == "main"
 
 

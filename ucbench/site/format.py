@@ -71,12 +71,13 @@ def seconds(value: Any) -> str:
 
 
 def short_revision(revision: Any) -> str:
-    """A commit's first seven digits; other revisions as they are."""
+    """A commit's or a hash's first seven digits; other revisions as they are."""
     if absent(revision):
         return MISSING
     text = str(revision)
-    is_commit = len(text) >= 40 and all(c in "0123456789abcdef" for c in text[:40])
-    return text[:7] if is_commit else text
+    digits = text.removeprefix("sha256:")
+    is_hash = (len(digits) >= 40 or digits != text) and all(c in "0123456789abcdef" for c in digits)
+    return digits[:7] if is_hash else text
 
 
 def concept_title(name: str) -> str:

@@ -24,6 +24,7 @@ _LETTERS = (
 STYLE = """<style>
 /* Tabular figures everywhere; a reading width for running text. */
 .stApp { font-variant-numeric: tabular-nums lining-nums; }
+.stApp p { text-wrap: pretty; }
 [class*="st-key-prose"] { max-width: 44rem; }
 .st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
 /* The head of the page in line with its body. */
