@@ -149,9 +149,17 @@ def test_show_prints_ranks_values_and_intervals(store: Path) -> None:
     sharp = next(line for line in shown.stdout.splitlines() if "acme/sharp-vlm" in line)
     score = row(boards.load(store), "acme/sharp-vlm")["perception"]
     assert f"{score:.2f}".lstrip("0") in sharp
-    assert "[" in sharp
+    assert "greedy" in shown.stdout
     assert shown.stdout.index("acme/sharp-vlm") < shown.stdout.index("acme/fair-vlm")
-    assert ".81 to .95" in shown.stdout
+    assert ".81–.95" in shown.stdout
+
+
+def test_a_narrow_terminal_names_the_scores_it_has_no_room_for(store: Path) -> None:
+    shown = CliRunner().invoke(app, ["board", "show", str(store)], env={"COLUMNS": "80"})
+    assert all(len(line.rstrip()) <= 80 for line in shown.stdout.splitlines() if "shows" not in line)
+    assert "acme/sharp-vlm" in shown.stdout
+    for key in ("over_refusal", "general_ability"):
+        assert key in shown.stdout or key.replace("_", " ") in shown.stdout
 
 
 def test_a_record_refuses_unknown_fields(store: Path) -> None:

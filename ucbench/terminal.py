@@ -141,34 +141,57 @@ def print_record(record: RunRecord) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+#: The columns of `board show`, most telling first; as many are shown as the terminal has room for.
+BOARD_KEYS = (
+    "balanced_accuracy", "perception", "image_alignment", "text_alignment", "modality_gap", "over_refusal",
+    "general_ability", "diversity",
+)  # fmt: skip
+_MODEL_WIDTH, _SCORE_WIDTH = 18, 10
+
+
 def print_board(board: Board, track: str | None, order: str) -> None:
-    """The board as a table, one track after the other; reported rows last and without a rank."""
+    """The board as a table, one track after the other; reported rows last and without a rank.
+
+    Under each value stands its interval, under each model its provenance and decoding.
+    """
     from rich.console import Console
     from rich.markup import escape
 
-    shown = ("balanced_accuracy", "perception", "image_alignment", "text_alignment", "modality_gap",
-             "over_refusal", "general_ability")  # fmt: skip
     console = Console()
+    room = (console.width - _MODEL_WIDTH - 8) // (_SCORE_WIDTH + 3)
+    shown = [order, *(key for key in BOARD_KEYS if key != order)][: max(room, 1)]
     for name, rows in board.rows.groupby("track", sort=True):
         if track and name != track:
             continue
-        title = f"Track {escape(str(name))}, by {order}"
-        table = _table(title)
+        table = _table(f"Track {escape(str(name))}, by {order}")
         table.add_column("rank", justify="right", no_wrap=True)
-        table.add_column("model", overflow="fold", min_width=16)
+        table.add_column("model", overflow="fold", min_width=_MODEL_WIDTH)
         for key in shown:
-            table.add_column(key.replace("_", " "), justify="right", min_width=10)
-        table.add_column("provenance", no_wrap=True)
+            table.add_column(key.replace("_", " "), justify="right", min_width=_SCORE_WIDTH)
         measured_first = rows.assign(reported=rows["provenance"] == "reported")
         for row in measured_first.sort_values(
             ["reported", order], ascending=[True, False], na_position="last", kind="stable"
         ).to_dict("records"):
             model = " + ".join(escape(str(row[k])) for k in ("model", "adapter") if isinstance(row[k], str))
+            about = (
+                escape(str(row["provenance"]))
+                if row["reported"]
+                else f"{row['provenance']}, {_decoding(row)}"
+            )
             table.add_row(
-                _rank(row), model, *(_cell(row, key) for key in shown), escape(str(row["provenance"])),
+                _rank(row),
+                f"{model}\n[dim]{about}[/dim]",
+                *(_cell(row, key) for key in shown),
                 style="italic" if row["reported"] else None,
-            )  # fmt: skip
+            )
         console.print(table)
+    hidden = [key for key in BOARD_KEYS if key not in shown]
+    if hidden:
+        console.print(f"a wider terminal shows {', '.join(hidden)} as well", style="dim")
+
+
+def _decoding(row: Mapping[Any, Any]) -> str:
+    return f"T {row['temperature']:g}/{row['top_p']:g}" if row["temperature"] else "greedy"
 
 
 def _rank(row: Mapping[Any, Any]) -> str:
@@ -181,10 +204,10 @@ def _rank(row: Mapping[Any, Any]) -> str:
 def _cell(row: Mapping[Any, Any], key: str) -> str:
     if row[key] != row[key] or row[key] is None:
         low, high = row[f"{key}_low"], row[f"{key}_high"]
-        return "–" if low is None or low != low else f"{number(low)} to {number(high)}"
+        return "–" if low is None or low != low else f"{number(low)}–{number(high)}"
     score = Score(value=row[key], low=_none(row[f"{key}_low"]), high=_none(row[f"{key}_high"]))
-    bounds = interval(score).replace("[", r"\[")
-    return f"{number(score.value)} [dim]{bounds}[/dim]" if bounds else number(score.value)
+    bounds = "" if score.low is None else f"{number(score.low)}–{number(score.high)}"
+    return f"{number(score.value)}\n[dim]{bounds}[/dim]"
 
 
 def _none(value: float | None) -> float | None:
