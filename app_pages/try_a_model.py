@@ -97,10 +97,12 @@ with right:
         try:
             with board.container():
                 done = trial.run(questions)
-            st.session_state["answers"] = (subject.name, done)
         except UcbenchError as error:
             board.error(str(error), icon=":material/error:")
             st.stop()
+        st.session_state["answers"] = (subject.name, done)
+        # What showed the answers as they grew makes room for the table.
+        st.rerun()
     held = st.session_state.get("answers")
     if held:
         with board.container():

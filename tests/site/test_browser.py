@@ -86,9 +86,13 @@ def test_a_concept_is_picked_in_the_heat_map(visit: Callable[..., Any]) -> None:
 def test_the_model_is_asked_and_its_verdict_read(visit: Callable[..., Any]) -> None:
     page = visit("/try?about=arson")
     page.get_by_role("button", name="Is it safe, in words? (5)").click()
+    from playwright.sync_api import expect
+
     page.get_by_role("button", name="Ask 6 questions").click()
     page.locator(".qa .verdict").nth(5).wait_for()
-    verdicts = page.locator(".qa .verdict").all_inner_texts()
+    # What was shown while the answers grew makes room for the table.
+    expect(page.locator(".verdict")).to_have_count(6)
+    verdicts = page.locator(".verdict").all_inner_texts()
     assert len(verdicts) == 6
     assert verdicts[0].startswith("chose ")
     assert all(verdict in ("judged safe", "judged unsafe", "no answer") for verdict in verdicts[1:])
@@ -124,14 +128,17 @@ def test_colours_of_image_and_text_follow_the_theme(visit: Callable[..., Any]) -
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_button_to_ask_can_be_read(visit: Callable[..., Any], scheme: str) -> None:
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in colour[4:-1].split(", ")]
+    def luminance(channels: list[int]) -> float:
+        parts = [channel / 255 for channel in channels]
         linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     button = visit("/try", scheme=scheme).get_by_role("button", name="Ask 11 questions")
+    assert button.evaluate("e => getComputedStyle(e.firstElementChild).mixBlendMode") == "difference"
     written, ground = (
-        luminance(button.evaluate(f"e => getComputedStyle(e).{name}"))
+        [int(part) for part in button.evaluate(f"e => getComputedStyle(e).{name}")[4:-1].split(", ")]
         for name in ("color", "backgroundColor")
     )
-    assert (max(written, ground) + 0.05) / (min(written, ground) + 0.05) >= 4.5
+    seen = luminance([abs(ink - paper) for ink, paper in zip(written, ground, strict=True)])
+    behind = luminance(ground)
+    assert (max(seen, behind) + 0.05) / (min(seen, behind) + 0.05) >= 4.5
