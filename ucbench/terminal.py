@@ -92,7 +92,14 @@ def _table(title: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    return Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
 
 
 def scores_table(title: str, scores: ScoreMap) -> Table:
@@ -158,7 +165,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
     from rich.markup import escape
 
     console = Console()
-    room = (console.width - _MODEL_WIDTH - 8) // (_SCORE_WIDTH + 3)
+    room = (console.width - _MODEL_WIDTH - 9) // (_SCORE_WIDTH + 2)
     shown = [order, *(key for key in BOARD_KEYS if key != order)][: max(room, 1)]
     for name, rows in board.rows.groupby("track", sort=True):
         if track and name != track:
@@ -167,7 +174,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
         table.add_column("rank", justify="right", no_wrap=True)
         table.add_column("model", overflow="fold", min_width=_MODEL_WIDTH)
         for key in shown:
-            table.add_column(key.replace("_", " "), justify="right", min_width=_SCORE_WIDTH)
+            table.add_column(key.replace("_", " "), justify="right", width=_SCORE_WIDTH)
         measured_first = rows.assign(reported=rows["provenance"] == "reported")
         for row in measured_first.sort_values(
             ["reported", order], ascending=[True, False], na_position="last", kind="stable"
