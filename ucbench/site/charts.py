@@ -113,6 +113,8 @@ def _marks(line: Dumbbell, *, named: bool) -> str:
         out.append(f'<i class="join" style="{_span(left, right)}"></i>')
     # Labels that would touch go to either side of the line.
     close = abs(_middle(text) - _middle(image)) < (0.34 if named else 0.16)
+    # Marks that would hide one another stand one above the other.
+    touch = line.gap is not None and abs(line.gap) < 0.015
     for name, mark, words in (("image", image, "as image"), ("text", text, "in words")):
         if not mark.exists:
             continue
@@ -123,7 +125,9 @@ def _marks(line: Dumbbell, *, named: bool) -> str:
         else:
             if mark.low is not None and mark.high is not None:
                 out.append(f'<i class="whisker {name}" style="{_span(mark.low, mark.high)}"></i>')
-            out.append(f'<i class="dot {name}" style="left:{_percent(mark.value or 0)}"></i>')
+            out.append(
+                f'<i class="dot {name}{" touching" if touch else ""}" style="left:{_percent(mark.value or 0)}"></i>'
+            )
             figure = fraction(mark.value)
         at = _middle(mark)
         edge = 0.14 if named or mark.is_range else 0.03
