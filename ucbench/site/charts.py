@@ -125,9 +125,8 @@ def _marks(line: Dumbbell, *, named: bool) -> str:
         else:
             if mark.low is not None and mark.high is not None:
                 out.append(f'<i class="whisker {name}" style="{_span(mark.low, mark.high)}"></i>')
-            out.append(
-                f'<i class="dot {name}{" touching" if touch else ""}" style="left:{_percent(mark.value or 0)}"></i>'
-            )
+            style = f"dot {name} touching" if touch else f"dot {name}"
+            out.append(f'<i class="{style}" style="left:{_percent(mark.value or 0)}"></i>')
             figure = fraction(mark.value)
         at = _middle(mark)
         edge = 0.14 if named or mark.is_range else 0.03
