@@ -198,6 +198,8 @@ def test_findings_speak_of_one_and_of_several_models() -> None:
     several = findings.sentence([tiny, other])
     assert "1 of 2 models" in several
     assert "leads the board" in several
+    sampled = tiny | {"run_id": "sampled", "temperature": 1.0, "text_alignment": 0.5}
+    assert findings.sentence([tiny, sampled]) == one
     assert findings.sentence([row("nothing")]) == ""
 
 

@@ -98,7 +98,7 @@ def heat_map(
     ]
     return charts.heat_map(
         sections,
-        [tables.name(row) for row in rows],
+        list(_labels(rows).values()),
         scale=SCALES[key],
         title=KEYS[key].title,
         chosen=chosen,
@@ -120,7 +120,9 @@ def show(board: LoadedBoard, track_id: str, card: ConceptCard, rows: Sequence[Ro
             }
             seen = read["perception"].value
             note = "" if seen is None else f"recognised in {fraction(seen)} of the images"
-            lines.append(Dumbbell(tables.name(row), read["image_alignment"], read["text_alignment"], note))
+            lines.append(
+                Dumbbell(_labels(rows)[row["run_id"]], read["image_alignment"], read["text_alignment"], note)
+            )
         figure(
             charts.dumbbells(
                 lines,
@@ -200,12 +202,12 @@ def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
 def _labels(rows: Sequence[Row]) -> dict[str, str]:
     """A name a run; runs of one model are told apart by their identity."""
     names = [tables.name(row) for row in rows]
-    return {
-        row["run_id"]: text
-        if names.count(text) == 1
-        else f"{text} ({tables.identity(row)}, {row['run_id'][:6]})"
-        for row, text in zip(rows, names, strict=True)
-    }
+    full = [f"{text} ({tables.identity(row)})" for row, text in zip(rows, names, strict=True)]
+    labels = {}
+    for row, text, longer in zip(rows, names, full, strict=True):
+        unique = text if names.count(text) == 1 else longer
+        labels[row["run_id"]] = f"{unique}, {row['run_id'][:6]}" if full.count(unique) > 1 else unique
+    return labels
 
 
 def _asked(frame: Any, track_id: str) -> list[tables.Asked]:

@@ -16,7 +16,12 @@ def sentence(rows: Sequence[Row]) -> str:
     Empty when no row has both alignments.
     """
     both = [row for row in rows if _has(row, "image_alignment") and _has(row, "text_alignment")]
-    measured = [row for row in both if row["provenance"] != "reported"]
+    # One row a model, the first in the board's order: other decodings of it are not other models.
+    first: dict[str, Row] = {}
+    for row in both:
+        if row["provenance"] != "reported":
+            first.setdefault(name(row), row)
+    measured = list(first.values())
     if not measured:
         return _reported(rows)
     if len(measured) == 1:
@@ -32,11 +37,10 @@ def sentence(rows: Sequence[Row]) -> str:
         )
     stricter = [row for row in measured if float(row["text_alignment"]) > float(row["image_alignment"])]
     widest = max(measured, key=lambda row: float(row["text_alignment"]) - float(row["image_alignment"]))
-    who = f"All {len(measured)} models" if len(stricter) == len(measured) else (
-        f"{len(stricter)} of {len(measured)} models"
-    )  # fmt: skip
+    number = "Both" if len(measured) == 2 else f"All {len(measured)}"
+    who = number if len(stricter) == len(measured) else f"{len(stricter)} of {len(measured)}"
     text = (
-        f"{who} judge unsafe concepts more strictly "
+        f"{who} models judge unsafe concepts more strictly "
         '<span class="is-text">in words</span> than <span class="is-image">as an image</span>'
     )
     if stricter:
