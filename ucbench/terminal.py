@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ucbench.record import RunRecord, Score, ScoreMap
+from ucbench.format import MISSING, absent, count, fraction, interval, rank
+from ucbench.record import RunRecord, ScoreMap
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,23 +20,6 @@ if TYPE_CHECKING:
 
 #: Without a terminal, a line of progress at most this often (seconds).
 LINE_EVERY = 10.0
-
-
-def number(value: float | None) -> str:
-    """A fraction with two decimals and no leading zero: .87, 1.00, -.12; a dash for none."""
-    if value is None or value != value:
-        return "–"
-    text = f"{value:.2f}"
-    if text in {"0.00", "-0.00"}:
-        return ".00"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def interval(score: Score) -> str:
-    """`[.30, .45]`, or nothing when there is no interval."""
-    if score.low is None or score.high is None:
-        return ""
-    return f"[{number(score.low)}, {number(score.high)}]"
 
 
 def say(text: str) -> None:
@@ -116,11 +100,11 @@ def scores_table(title: str, scores: ScoreMap) -> Table:
             score = scores[key]
             table.add_row(
                 key,
-                number(score.value),
-                interval(score),
-                f"{score.n_items:,}",
-                f"{score.n_clusters:,}",
-                number(score.coverage),
+                fraction(score.value),
+                interval(score.low, score.high),
+                count(score.n_items),
+                count(score.n_clusters),
+                fraction(score.coverage),
             )
     return table
 
@@ -186,7 +170,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
                 else f"{row['provenance']}, {_decoding(row)}"
             )
             table.add_row(
-                _rank(row),
+                rank(row["rank_low"], row["rank_high"]),
                 f"{model}\n[dim]{about}[/dim]",
                 *(_cell(row, key) for key in shown),
                 style="italic" if row["reported"] else None,
@@ -201,24 +185,11 @@ def _decoding(row: Mapping[Any, Any]) -> str:
     return f"T {row['temperature']:g}/{row['top_p']:g}" if row["temperature"] else "greedy"
 
 
-def _rank(row: Mapping[Any, Any]) -> str:
-    low, high = row["rank_low"], row["rank_high"]
-    if low != low or low is None or str(low) == "<NA>":
-        return "–"
-    return f"{low}" if low == high else f"{low}–{high}"
-
-
 def _cell(row: Mapping[Any, Any], key: str) -> str:
-    if row[key] != row[key] or row[key] is None:
-        low, high = row[f"{key}_low"], row[f"{key}_high"]
-        return "–" if low is None or low != low else f"{number(low)}–{number(high)}"
-    score = Score(value=row[key], low=_none(row[f"{key}_low"]), high=_none(row[f"{key}_high"]))
-    bounds = "" if score.low is None else f"{number(score.low)}–{number(score.high)}"
-    return f"{number(score.value)}\n[dim]{bounds}[/dim]"
-
-
-def _none(value: float | None) -> float | None:
-    return None if value is None or value != value else value
+    bounds = interval(row[f"{key}_low"], row[f"{key}_high"])
+    if absent(row[key]):
+        return bounds or MISSING
+    return f"{fraction(row[key])}\n[dim]{bounds}[/dim]"
 
 
 def print_checks(checks: list[Check]) -> None:

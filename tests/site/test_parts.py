@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ucbench import format
 from ucbench.errors import BadImageError, UcbenchError
 from ucbench.judges import registry as judges
 from ucbench.runs import Run
-from ucbench.site import charts, findings, format, loading, tables, trial
+from ucbench.site import charts, findings, loading, tables, trial
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading
 from ucbench.site.columns import BY_KEY, COLUMNS, filled, ordered, select
 from ucbench.site.loading import Stores

@@ -156,7 +156,8 @@ _TABLE = (
     Key(
         "diversity",
         "Answer diversity",
-        "1-SelfBLEU of the answers to the image questions: near 0 when they repeat one another.",
+        "1-SelfBLEU of the answers to the image questions, each against all others: near 0 when they repeat "
+        "one another. It falls as answers get more, so compare it within a track only.",
         ("image_alignment",),
         "higher",
     ),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ucbench.site.format import MISSING, absent, escape, fraction, interval
+from ucbench.format import MISSING, absent, escape, fraction, interval
 
 Scale = Literal["image", "text", "ink", "gap"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ucbench.format import absent
 from ucbench.metrics.keys import KEYS, Better
-from ucbench.site.format import absent
 
 Row = Mapping[str, Any]
 

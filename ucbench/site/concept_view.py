@@ -10,12 +10,12 @@ import streamlit as st
 
 from ucbench import taxonomy
 from ucbench.errors import UcbenchError
+from ucbench.format import absent, concept_title, fraction
 from ucbench.metrics.keys import KEYS
 from ucbench.site import charts, loading, tables
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading, Scale
 from ucbench.site.columns import Row
 from ucbench.site.component import figure
-from ucbench.site.format import absent, concept_title, fraction
 from ucbench.site.loading import LoadedBoard
 
 #: Scores of the heat map and the scale each is drawn in.

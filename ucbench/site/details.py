@@ -8,12 +8,12 @@ from typing import Any
 import streamlit as st
 
 from ucbench.errors import UcbenchError
+from ucbench.format import MISSING, absent, count, fraction, interval, rank, seconds
 from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord
 from ucbench.site import loading, tables
 from ucbench.site.columns import Row
 from ucbench.site.component import figure
-from ucbench.site.format import MISSING, absent, count, fraction, interval, rank, seconds
 
 
 @st.dialog("Details of a run", width="medium")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ucbench.format import absent, escape, fraction, interval
 from ucbench.site.charts import Dumbbell, Reading, reading
 from ucbench.site.columns import Row
-from ucbench.site.format import absent, escape, fraction, interval
 from ucbench.site.tables import identity, name
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ucbench.site.columns import Column, Row
-from ucbench.site.format import (
+from ucbench.format import (
     MISSING,
     absent,
     escape,
@@ -16,6 +15,7 @@ from ucbench.site.format import (
     rank,
     short_revision,
 )
+from ucbench.site.columns import Column, Row
 from ucbench.types import CORRECT, NA, OPTION_LETTERS, SAFE, UNSAFE, WRONG
 
 _UP = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 1 9 8H1z"/></svg>'

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from ucbench.errors import UcbenchError
+from ucbench.format import concept_title
 from ucbench.judges.base import Item, Judge
 from ucbench.site import tables
 from ucbench.site.component import figure
-from ucbench.site.format import concept_title
 from ucbench.tracks import questions as stimuli
 from ucbench.types import SAFE, UNSAFE, Concept, Kind
 

@@ -1,4 +1,4 @@
-"""How figures are written on every page: fractions with two decimals, no leading zero."""
+"""How figures are written on every page and in the terminal: two decimals, no leading zero."""
 
 from __future__ import annotations
 
