@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from ucbench.errors import ModelError, UnknownNameError
 from ucbench.models import checkpoint
 from ucbench.models.families import FAMILIES, Family
+
+#: Below this many parameters a CPU decodes no faster on several threads, and several times slower as soon
+#: as another program wants one of the cores: every small operation then waits for the thread that is out.
+ONE_THREAD_BELOW = 30_000_000
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -61,6 +66,9 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
             example = min(report["missing_keys"])
             raise ModelError(f"{name} lacks {len(report['missing_keys'])} weights, such as {example}")
         model = model.eval().to(target)
+        small = target.type == "cpu" and model.num_parameters() < ONE_THREAD_BELOW
+        if small and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)
     except ModelError:
         raise
     except torch.OutOfMemoryError as error:
