@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ucbench import taxonomy
@@ -101,14 +102,20 @@ def test_designs_look_different() -> None:
     assert apart[~np.eye(150, dtype=bool)].min() > 60 / 4096
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(key=st.text(max_size=20), number=st.integers(0, 155))
-def test_emblem_and_dots_stay_inside_the_picture(key: str, number: int) -> None:
-    """The outermost ring of pixels is background: without noise it has one colour."""
+@example(key="Søm©", number=0)
+def test_badge_and_dots_stay_inside_the_picture_and_both_side_bars_show(key: str, number: int) -> None:
     scene = emblems.without_noise(emblems.random_scene(key))
-    pixels = np.asarray(emblems.render(emblems.all_designs()[number], scene))
-    ring = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    drawn = emblems.all_designs()[number]
+    plain = np.asarray(emblems.render(replace(drawn, bars=False), scene))
+    ring = np.concatenate([plain[0], plain[-1], plain[:, 0], plain[:, -1]])
     assert len(np.unique(ring, axis=0)) == 1
+    # The frame may cut a little off a side bar, never most of it.
+    barred = np.asarray(emblems.render(replace(drawn, bars=True), scene))
+    added = (barred != plain).any(axis=-1)
+    for side in (added[:, :32], added[:, 32:]):
+        assert 36 <= side.sum() <= 80
 
 
 @settings(max_examples=25, deadline=None)
