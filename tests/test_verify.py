@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from ucbench import board as boards
 from ucbench import reported, runs
 from ucbench.cli import app
+from ucbench.errors import StoreError
 from ucbench.runs import Run
 from ucbench.verify import verify
 
@@ -31,13 +34,14 @@ def victim(store: Path) -> Run:
 
 
 def problems(store: Path) -> list[str]:
-    return [problem for check in verify(store) for problem in check.problems]
+    return [problem for check in verify([store]) for problem in check.problems]
 
 
 def edit(path: Path, change: Any) -> None:
-    frame = pd.read_parquet(path)
+    table = pq.read_table(path)
+    frame = table.to_pandas()
     change(frame)
-    frame.to_parquet(path)
+    pq.write_table(pa.Table.from_pandas(frame, schema=table.schema.remove_metadata()), path)
 
 
 def test_an_honest_board_is_verified(store: Path) -> None:
@@ -86,15 +90,53 @@ def test_an_edited_figure_is_found_in_record_and_board(store: Path) -> None:
     found = problems(store)
     assert any("not the file that the board was made from" in problem for problem in found)
     assert any("scores.overall.image_alignment.value" in problem for problem in found)
-    assert any("the board says image_alignment" in problem for problem in found)
+    assert any("image_alignment is" in problem and "not 0.99" in problem for problem in found)
 
 
-def test_a_row_edited_in_the_board_alone_is_found(store: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("balanced_accuracy", 1.0), ("model", "acme/best-vlm"), ("provenance", "imported"), ("rank_low", 1),
+        ("over_refusal_n", 5), ("temperature", 0.3), ("unranked", "no reason"),
+        ("text_alignment_coverage", 0.1),
+    ],
+)  # fmt: skip
+def test_any_cell_edited_in_the_board_alone_is_found(column: str, value: Any, store: Path) -> None:
+    run_id = victim(store).run_id
+
+    def change(frame: pd.DataFrame) -> None:
+        frame.loc[frame["run_id"] == run_id, column] = value
+
+    edit(store / boards.BOARD, change)
+    (found,) = problems(store)
+    assert column in found
+
+
+def test_breakdowns_edited_cut_or_emptied_are_found(store: Path) -> None:
     def praise(frame: pd.DataFrame) -> None:
-        frame.loc[frame["model"] == "acme/fair-vlm", "balanced_accuracy"] = 1.0
+        frame["value"] = 1.0
 
-    edit(store / boards.BOARD, praise)
-    assert any("balanced_accuracy" in problem for problem in problems(store))
+    whole = (store / boards.BREAKDOWNS).read_bytes()
+    edit(store / boards.BREAKDOWNS, praise)
+    assert len(problems(store)) == 3
+    (store / boards.BREAKDOWNS).write_bytes(whole)
+    edit(store / boards.BREAKDOWNS, lambda frame: frame.__init__(frame.iloc[5:]))
+    assert any("lacks" in problem for problem in problems(store))
+
+
+@pytest.mark.parametrize(
+    "manifest", ["[]", "{}", "null", '{"runs": []}', '{"runs": {"id": 3}, "tables": {}}', "{"]
+)
+def test_a_manifest_that_is_none_is_one_sentence(manifest: str, store: Path) -> None:
+    (store / boards.MANIFEST).write_text(manifest)
+    with pytest.raises(StoreError, match="ucbench board build"):
+        verify([store])
+    assert not boards.is_current(store, [store])
+
+
+def test_a_manifest_without_runs_leaves_none_verified(store: Path) -> None:
+    (store / boards.MANIFEST).write_text('{"runs": {}, "tables": {}}')
+    assert sum("not on the board" in problem for problem in problems(store)) == 14
 
 
 def test_a_missing_run_and_an_unlisted_one_are_found(store: Path) -> None:
@@ -122,7 +164,7 @@ def test_without_the_judges_weights_it_says_so_and_exits_2(store: Path) -> None:
 
 def test_the_committed_results_hold() -> None:
     results = Path(__file__).resolve().parents[1] / "results"
-    checks = verify(results)
+    checks = verify([results])
     assert [problem for check in checks for problem in check.problems] == []
     assert sum(check.provenance == "measured" and check.rejudged is True for check in checks) >= 1
     assert sum(check.provenance == "reported" for check in checks) == len(reported.records())

@@ -24,6 +24,7 @@ from ucbench.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 BOARD, BREAKDOWNS, MANIFEST, SCHEMA = "board.parquet", "breakdowns.parquet", "manifest.json", "schema.json"
 BOARD_VERSION = 1
@@ -56,6 +57,8 @@ def collect(stores: Sequence[Path]) -> list[tuple[Run, RunRecord]]:
     """All finished runs; a later store's run replaces an earlier one's with the same id."""
     found: dict[str, tuple[Run, RunRecord]] = {}
     for store in stores:
+        if store.exists() and not store.is_dir():
+            raise StoreError(f"{store} is a file, not a folder of runs")
         for run in runs.find(store):
             record = run.record()
             if record.run_id != run.run_id:
@@ -66,15 +69,12 @@ def collect(stores: Sequence[Path]) -> list[tuple[Run, RunRecord]]:
     return list(found.values())
 
 
-def build(stores: Sequence[Path], out: Path) -> Board:
-    """Join the runs of all stores into one board and write it to `out` (each file atomically).
-
-    Raises `StoreError` for a damaged run or a folder that cannot be written.
-    """
+def assemble(stores: Sequence[Path]) -> Board:
+    """Join the runs of all stores into one board, in memory. Raises `StoreError` for a damaged run."""
     import pandas as pd
 
     entries = collect(stores)
-    rows = pd.DataFrame([_row(run, record) for run, record in entries], columns=_columns())
+    rows = pd.DataFrame([_row(run, record) for run, record in entries], columns=list(_types()))
     _rank(rows, {run.run_id: run for run, _ in entries})
     rows = rows.sort_values(
         ["track", "rank_low", RANK_KEY, "model", "run_id"],
@@ -82,43 +82,69 @@ def build(stores: Sequence[Path], out: Path) -> Board:
         na_position="last",
         ignore_index=True,
     )
-    breakdowns = pd.DataFrame(
-        [line for _, record in entries for line in _breakdown(record)], columns=_BREAKDOWN_COLUMNS
-    )
-    for name, table in ((BOARD, rows), (BREAKDOWNS, breakdowns)):
-        with atomic_path(out / name) as temporary:
-            table.to_parquet(temporary, index=False, compression="zstd")
+    lines = [line for _, record in entries for line in _breakdown(record)]
+    breakdowns = pd.DataFrame(lines, columns=list(_BREAKDOWN_TYPES))
     measured = [record.started_at for _, record in entries if record.started_at]
     manifest: dict[str, Any] = {
         "board_version": BOARD_VERSION,
         "as_of": max(measured).isoformat(timespec="seconds") if measured else None,
         "rank_key": RANK_KEY,
-        "tables": {name: digest(out / name) for name in (BOARD, BREAKDOWNS)},
         "runs": {
             run.run_id: {path.relative_to(run.folder).as_posix(): digest(path) for path in _files(run)}
             for run, _ in sorted(entries, key=lambda pair: pair[0].run_id)
         },
     }
+    board = Board(rows, breakdowns, manifest)
+    # Through the tables' own types, so that a board in memory equals the same board read from disk.
+    return Board(_table(BOARD, board).to_pandas(), _table(BREAKDOWNS, board).to_pandas(), manifest)
+
+
+def build(stores: Sequence[Path], out: Path) -> Board:
+    """Join the runs of all stores into one board and write it to `out` (each file atomically).
+
+    Raises `StoreError` for a damaged run or a folder that cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    board = assemble(stores)
+    for name in (BOARD, BREAKDOWNS):
+        with atomic_path(out / name) as temporary:
+            pq.write_table(_table(name, board), temporary, compression="zstd")
+    board.manifest["tables"] = {name: digest(out / name) for name in (BOARD, BREAKDOWNS)}
     write_text(out / SCHEMA, json.dumps(RunRecord.model_json_schema(), indent=1, sort_keys=True) + "\n")
     # Last, because a reader takes a manifest as the sign that its tables are there.
-    write_text(out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    return Board(rows, breakdowns, manifest)
+    write_text(out / MANIFEST, json.dumps(board.manifest, indent=1, sort_keys=True) + "\n")
+    return board
 
 
 def load(folder: Path) -> Board:
-    """Read a built board. Raises `StoreError` when it is missing or damaged."""
-    import pandas as pd
+    """Read a built board. Raises `StoreError` when it is missing or is not of our columns and types."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    damaged = f"the board in {folder} is damaged; make it anew with `ucbench board build {folder}`"
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return Board(pd.read_parquet(folder / BOARD), pd.read_parquet(folder / BREAKDOWNS), manifest)
+        rows, breakdowns = (pq.read_table(folder / name) for name in (BOARD, BREAKDOWNS))
     except FileNotFoundError as error:
-        raise StoreError(f"there is no board in {folder}; make it with `ucbench board build`") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(
-            f"the board in {folder} is damaged; make it anew with `ucbench board build`"
+            f"there is no board in {folder}; make it with `ucbench board build {folder}`"
         ) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(damaged) from error
+    sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(_BREAKDOWN_TYPES))
+    if not sound or not _is_manifest(manifest):
+        raise StoreError(damaged)
+    return Board(rows.to_pandas(), breakdowns.to_pandas(), manifest)
+
+
+def _is_manifest(manifest: Any) -> bool:
+    return (
+        isinstance(manifest, dict)
+        and isinstance(manifest.get("tables"), dict)
+        and isinstance(manifest.get("runs"), dict)
+        and all(isinstance(names, dict) for names in manifest["runs"].values())
+    )
 
 
 def is_current(folder: Path, stores: Sequence[Path]) -> bool:
@@ -127,7 +153,9 @@ def is_current(folder: Path, stores: Sequence[Path]) -> bool:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    made_from = {run_id: files.get(runs.RECORD) for run_id, files in manifest.get("runs", {}).items()}
+    if not _is_manifest(manifest):
+        return False
+    made_from = {run_id: files.get(runs.RECORD) for run_id, files in manifest["runs"].items()}
     there = {run.run_id: digest(run.folder / runs.RECORD) for run, _ in collect(stores)}
     return made_from == there and manifest.get("board_version") == BOARD_VERSION
 
@@ -152,20 +180,49 @@ def unranked_reason(record: RunRecord) -> str | None:
     return None
 
 
-_IDENTITY = (
-    "run_id", "model", "entry", "revision", "dtype", "adapter", "system_prompt", "temperature", "top_p",
-    "max_new_tokens", "seed", "trained_on", "track", "track_version", "split", "draw", "n_samples",
-    "n_questions", "judge", "provenance", "source", "status", "engine", "measured_at", "seconds",
-    "code_version", "rank_low", "rank_high", "ranked_among", "unranked",
-)  # fmt: skip
-_BREAKDOWN_COLUMNS = (
-    "run_id", "group", "group_id", "key", "value", "low", "high", "n_items", "n_clusters", "coverage",
-)  # fmt: skip
+#: Columns of the tables and their types: t(ext), f(raction or seconds), i(nteger), w(hen).
+_IDENTITY_TYPES = {
+    "run_id": "t", "model": "t", "entry": "t", "revision": "t", "dtype": "t", "adapter": "t",
+    "system_prompt": "t", "temperature": "f", "top_p": "f", "max_new_tokens": "i", "seed": "i",
+    "trained_on": "t", "track": "t", "track_version": "t", "split": "t", "draw": "i", "n_samples": "i",
+    "n_questions": "i", "judge": "t", "provenance": "t", "source": "t", "status": "t", "engine": "t",
+    "measured_at": "w", "seconds": "f", "code_version": "t", "rank_low": "i", "rank_high": "i",
+    "ranked_among": "i", "unranked": "t",
+}  # fmt: skip
+_SCORE_TYPES = {"": "f", "_low": "f", "_high": "f", "_coverage": "f", "_n": "i"}
+_BREAKDOWN_TYPES = {
+    "run_id": "t", "group": "t", "group_id": "t", "key": "t", "value": "f", "low": "f", "high": "f",
+    "n_items": "i", "n_clusters": "i", "coverage": "f",
+}  # fmt: skip
 
 
-def _columns() -> list[str]:
-    scores = [f"{key}{part}" for key in KEYS for part in ("", "_low", "_high", "_coverage", "_n")]
-    return [*_IDENTITY, *scores]
+def _types() -> dict[str, str]:
+    scores = {f"{key}{part}": kind for key in KEYS for part, kind in _SCORE_TYPES.items()}
+    return {**_IDENTITY_TYPES, **scores}
+
+
+def _schema(types: dict[str, str]) -> pa.Schema:
+    import pyarrow as pa
+
+    arrow = {"t": pa.string(), "f": pa.float64(), "i": pa.int64(), "w": pa.timestamp("us", tz="UTC")}
+    return pa.schema([(name, arrow[kind]) for name, kind in types.items()])
+
+
+def _table(name: str, board: Board) -> pa.Table:
+    import pyarrow as pa
+
+    frame, types = (board.rows, _types()) if name == BOARD else (board.breakdowns, _BREAKDOWN_TYPES)
+    # Python objects, not pandas' guesses: a column of nothing is still a column of its type.
+    columns = {
+        column: [None if _absent(cell) else cell for cell in frame[column].tolist()] for column in types
+    }
+    return pa.Table.from_pydict(columns, schema=_schema(types))
+
+
+def _absent(cell: object) -> bool:
+    import pandas as pd
+
+    return cell is None or cell is pd.NA or cell is pd.NaT or cell != cell
 
 
 def _row(run: Run, record: RunRecord) -> dict[str, Any]:
@@ -233,8 +290,6 @@ def _rank(rows: pd.DataFrame, where: dict[str, Run]) -> None:
         ranks = rank_intervals({run_id: where[run_id].frame(judge) for _, run_id, judge in judged}, RANK_KEY)
         for index, run_id, _ in judged:
             rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]
-    for column in ("rank_low", "rank_high", "ranked_among"):
-        rows[column] = rows[column].astype("Int64")
 
 
 def _files(run: Run) -> list[Path]:

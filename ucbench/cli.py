@@ -160,7 +160,9 @@ def board_build(
 
 @board_app.command("verify")
 def board_verify(
-    store: Annotated[Path, typer.Argument(help="The store to check.")] = Path("results"),
+    store: Annotated[
+        list[Path] | None, typer.Argument(help="The store to check; several for a board that joins them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Re-judge every row from its answer texts and recompute it.
@@ -170,7 +172,7 @@ def board_verify(
     from ucbench import terminal
     from ucbench import verify as verifying
 
-    checks = verifying.verify(store)
+    checks = verifying.verify(store or [Path("results")])
     if as_json:
         print(verifying.as_json(checks))
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ucbench import board as boards
 from ucbench import runs
 from ucbench.errors import UcbenchError
-from ucbench.record import RunRecord, Score, Scores
+from ucbench.record import RunRecord, Scores
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
 
@@ -33,50 +35,85 @@ class Check:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(store: Path) -> list[Check]:
+def verify(stores: Sequence[Path]) -> list[Check]:
     """Re-judge every run with answers from its texts, recompute its scores, compare record and board.
 
+    The board is the one in the last store; it may join runs of the stores before. Its tables are made
+    anew from the runs and compared whole: identity, provenance, ranks, every score and breakdown.
     Rows of provenance `reported` have no answers: their record is checked against the schema only.
     A run whose judge cannot be loaded here is marked `rejudged=False`; its scores are still recomputed
-    from the stored verdicts. Raises `StoreError` when there is no board at all.
+    from the stored verdicts. Raises `StoreError` when there is no board, or it is damaged.
     """
-    board = boards.load(store)
-    checks = []
-    found = dict(_by_id(store))
-    for run_id in board.rows["run_id"]:
-        row = board.rows[board.rows["run_id"] == run_id].iloc[0]
-        check = Check(run_id, row["model"], row["provenance"])
-        checks.append(check)
-        if run_id not in found:
-            check.problems.append(f"its folder is missing from {store}")
-            continue
-        run = found.pop(run_id)
+    board = boards.load(stores[-1])
+    checks: dict[str, Check] = {}
+    there = {run.run_id: run for store in stores for run in runs.find(store)}
+    for run_id in dict.fromkeys([*board.manifest["runs"], *board.rows["run_id"], *there]):
+        checks[run_id] = check = Check(run_id, "unknown", "unknown")
         try:
+            if run_id not in there:
+                check.problems.append("its folder is missing")
+                continue
+            run = there[run_id]
             record = run.record()
+            check.model, check.provenance = _name(record), record.provenance
             _check_files(run, board, check)
             if record.provenance != "reported":
                 _check_answers(run, record, check)
-            _check_row(record, row.to_dict(), check)
         except UcbenchError as error:
             check.problems.append(str(error))
-    for run_id, run in found.items():
-        problem = "it is not on the board; build the board anew"
-        checks.append(Check(run_id, run.folder.parent.name, "unknown", None, [problem]))
-    return checks
+    with suppress(UcbenchError):  # of a damaged run, which was told above
+        _check_tables(board, boards.assemble(stores), checks)
+    return list(checks.values())
 
 
-def _by_id(store: Path) -> list[tuple[str, Run]]:
-    return [(run.run_id, run) for run in runs.find(store)]
+def _name(record: RunRecord) -> str:
+    return " + ".join(part for part in (record.entry.model, record.entry.adapter) if part)
 
 
 def _check_files(run: Run, board: boards.Board, check: Check) -> None:
-    expected: dict[str, str] = board.manifest["runs"].get(run.run_id, {})
+    expected: dict[str, str] | None = board.manifest["runs"].get(run.run_id)
+    if expected is None:
+        check.problems.append("it is not on the board; build the board anew")
+        return
     for name, digest in expected.items():
         path = run.folder / name
         if not path.is_file():
             check.problems.append(f"{name} is missing")
         elif boards.digest(path) != digest:
             check.problems.append(f"{name} is not the file that the board was made from")
+
+
+def _check_tables(told: boards.Board, made: boards.Board, checks: dict[str, Check]) -> None:
+    """Compare the board's tables with tables made anew, cell by cell."""
+    pairs = (
+        (told.rows, made.rows, ["run_id"]),
+        (told.breakdowns, made.breakdowns, ["run_id", "group", "group_id", "key"]),
+    )
+    for left, right, keys in pairs:
+        left_cells, right_cells = _cells(left, keys), _cells(right, keys)
+        wrong: dict[str, list[str]] = {}
+        for place in left_cells.keys() | right_cells.keys():
+            if place not in left_cells or place not in right_cells:
+                which = "lacks" if place not in left_cells else "has beyond the runs"
+                wrong.setdefault(place[0][0], []).append(
+                    f"it {which} {' '.join(map(str, place[0][1:]))} {place[1]}"
+                )
+            elif not _same(left_cells[place], right_cells[place]):
+                wrong.setdefault(place[0][0], []).append(
+                    f"{' '.join([*place[0][1:], place[1]])} is {left_cells[place]}, not {right_cells[place]}"
+                )
+        for run_id, problems in wrong.items():
+            check = checks.setdefault(run_id, Check(run_id, "unknown", "unknown"))
+            check.problems.append(f"the board differs in {len(problems)} cells: {min(problems)}")
+
+
+def _cells(frame: pd.DataFrame, keys: list[str]) -> dict[tuple[tuple[str, ...], str], Any]:
+    columns = [column for column in frame.columns if column not in keys]
+    return {
+        (tuple(row[key] for key in keys), column): row[column]
+        for row in frame.to_dict("records")
+        for column in columns
+    }
 
 
 def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
@@ -139,18 +176,6 @@ def _differences(told: Scores, recomputed: Scores) -> list[str]:
     return [f"{len(wrong)} figures differ, the first is scores.{name}: {left.get(name)} is {right.get(name)}"]
 
 
-def _check_row(record: RunRecord, row: dict[str, Any], check: Check) -> None:
-    for key, score in record.scores.overall.items():
-        for column, value in _cells(key, score).items():
-            if not _same(row.get(column), value):
-                check.problems.append(f"the board says {column} {row.get(column)}, the record {value}")
-                return
-
-
-def _cells(key: str, score: Score) -> dict[str, float | None]:
-    return {key: score.value, f"{key}_low": score.low, f"{key}_high": score.high}
-
-
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
@@ -163,11 +188,13 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _same(left: Any, right: Any) -> bool:
     def missing(value: Any) -> bool:
-        return value is None or (isinstance(value, float) and math.isnan(value))
+        return value is None or bool(value != value)
 
     if missing(left) or missing(right):
         return missing(left) and missing(right)
-    return math.isclose(float(left), float(right), rel_tol=0, abs_tol=TOLERANCE)
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return math.isclose(left, right, rel_tol=0, abs_tol=TOLERANCE)
+    return bool(left == right)
 
 
 def as_json(checks: list[Check]) -> str:
