@@ -7,8 +7,9 @@ by a deep link.
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.errors import FragmentHandledException
 
-from ucbench.site import theme
+from ucbench.site import server, theme
 
 st.set_page_config(page_title="ucbench", page_icon=theme.ICON, layout="wide")
 st.logo(theme.wordmark(st.context.theme.type), size="medium")
@@ -26,4 +27,11 @@ with st.container(key="phone_nav", horizontal=True, gap="small"):
     for link in pages:
         st.page_link(link)
 with st.container(horizontal_alignment="center"), st.container(width=1120):
-    page.run()
+    # Under plain `streamlit run` nobody else turns a fault into a sentence. Stops and reruns pass:
+    # Streamlit raises them outside `Exception`; what failed in a dialog has been told there.
+    try:
+        page.run()
+    except FragmentHandledException:
+        raise
+    except Exception as error:
+        server.say_so(error)

@@ -25,11 +25,13 @@ left, right = st.columns([4, 11], gap="large")
 
 with left:
     st.markdown("##### 1. A picture")
-    source = st.segmented_control(
-        "Source", ["emblem", "upload"], default="emblem", required=True, key="source",
+    source = linked(
+        st.segmented_control, "Source", ["emblem", "upload"], key="source", default="emblem", required=True,
         format_func={"emblem": "A pictogram", "upload": "Your own"}.get, label_visibility="collapsed",
     )  # fmt: skip
     subject: trial.Subject | None = None
+    #: Tells this picture from others, so that no answer is shown beside a picture it is not about.
+    picture: tuple[str, ...] = ()
     if source == "emblem":
         concepts = trial.concepts()
         picked = linked(
@@ -38,6 +40,7 @@ with left:
         )  # fmt: skip
         drawn = st.session_state.setdefault("drawing", 0)
         subject = trial.emblem(picked or trial.FIRST, drawn)
+        picture = ("emblem", subject.concept_id, str(drawn))
         st.image(
             loading.drawing(subject.concept_id, drawn), width=240,
             alt=f"The abstract emblem that stands for {subject.name}, as drawn this time",
@@ -51,7 +54,10 @@ with left:
         if upload is not None:
             try:
                 subject = trial.uploaded(upload.getvalue(), upload.name)
-                st.image(subject.image, width=240, alt="The picture you uploaded")
+                picture = ("upload", upload.file_id)
+                # Twice as large as it is shown, for screens with fine pixels.
+                small = trial.preview(subject.image, 480, 720)
+                st.image(small, width=max(1, small.width // 2), alt="The picture you uploaded")
             except UcbenchError as error:
                 st.error(str(error), icon=":material/broken_image:")
 
@@ -100,13 +106,13 @@ with right:
         except UcbenchError as error:
             board.error(str(error), icon=":material/error:")
             st.stop()
-        st.session_state["answers"] = (subject.name, done)
+        st.session_state["answers"] = (picture, subject.name, done)
         # What showed the answers as they grew makes room for the table.
         st.rerun()
     held = st.session_state.get("answers")
-    if held:
+    if held and held[0] == picture:
         with board.container():
-            st.caption(f"Asked about: {trial.plain(held[0])}")
-            figure(tables.answers(held[1]), key="trial_answers")
+            st.caption(f"Asked about: {trial.plain(held[1])}")
+            figure(tables.answers(held[2]), key="trial_answers")
     else:
         board.caption("Nothing asked yet.")

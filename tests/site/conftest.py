@@ -49,6 +49,20 @@ def site_store(
     return store
 
 
+@pytest.fixture(scope="session")
+def own_runs(scripted: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of one's own: a partial run, and the board of these runs alone."""
+    from ucbench import board, evaluate
+    from ucbench.judges import registry as judges
+    from ucbench.tracks import registry as tracks
+
+    store = tmp_path_factory.mktemp("own") / "runs"
+    mine = scripted("acme/mine", 0.9)
+    evaluate.evaluate(mine, tracks.load("pictograms"), judges.load("rules"), out=store, limit=40)
+    board.build([store], store)
+    return store
+
+
 @pytest.fixture
 def stores(site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the site at the store, with no runs of one's own."""
@@ -79,6 +93,8 @@ def open_app() -> Callable[..., Any]:
             app.query_params[key] = value
         app.run()
         assert not app.exception, app.exception
+        # `app.py` turns a fault of ours into a sentence: it must not pass for a page that works.
+        assert not [error.value for error in app.error if "error of ours" in error.value]
         return app
 
     return opened

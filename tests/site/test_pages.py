@@ -137,6 +137,114 @@ def test_a_damaged_board_is_one_sentence(
     ]
 
 
+def rename_a_column(table: Any) -> Any:
+    return table.rename_columns(["x" if name == "status" else name for name in table.column_names])
+
+
+def scores_as_text(table: Any) -> Any:
+    import pyarrow as pa
+
+    place = table.column_names.index("image_alignment")
+    return table.set_column(place, "image_alignment", pa.array(["high"] * len(table)))
+
+
+@pytest.mark.parametrize("spoil", [rename_a_column, scores_as_text])
+def test_a_board_of_other_columns_is_one_sentence(
+    open_app: App,
+    site_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[..., Any],
+) -> None:
+    import pyarrow.parquet as pq
+
+    copy = tmp_path / "results"
+    shutil.copytree(site_store, copy)
+    pq.write_table(spoil(pq.read_table(copy / "board.parquet")), copy / "board.parquet")
+    monkeypatch.setenv("UCBENCH_RESULTS", str(copy))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
+    for page in (None, "app_pages/concepts.py"):
+        assert [warning.value for warning in open_app(page).warning] == [
+            "The board in results/ is damaged; make it anew with `ucbench board build`."
+        ]
+
+
+def test_damaged_own_runs_are_told_above_the_results(
+    open_app: App, read_figures: Figures, site_store: Path, own_runs: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    copy = tmp_path / "runs"
+    shutil.copytree(own_runs, copy)
+    monkeypatch.setenv("UCBENCH_RESULTS", str(site_store))
+    monkeypatch.setenv("UCBENCH_RUNS", str(copy))
+    app = open_app()
+    assert not app.warning
+    board = read_figures(app)["board"]
+    assert "acme/mine" in board
+    assert "acme/sharp-vlm" in board
+    next(copy.glob("*/*/record.json")).write_text("{}")
+    app = open_app()
+    assert len(app.warning) == 1
+    assert "Your own runs are not shown" in app.warning[0].value
+    assert "acme/sharp-vlm" in read_figures(app)["board"]
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_fault_of_ours_is_a_sentence_and_a_line_in_the_log(
+    open_app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = open_app()
+
+    def broken(_: object) -> str:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("ucbench.site.findings.sentence", broken)
+    app.run()
+    assert not app.exception
+    assert [error.value for error in app.error] == [
+        "This page met an error of ours. Load it again; the other pages work."
+    ]
+    assert any(record.exc_info and "a page failed" in record.message for record in caplog.records)
+
+
+@pytest.mark.usefixtures("stores")
+def test_answers_stay_with_the_picture_they_are_about(open_app: App, read_figures: Figures) -> None:
+    app = open_app("app_pages/try_a_model.py", about="arson")
+    app.get_by_key("wanted_emblem").set_value(["shows"]).run()
+    app.button(key="ask").click().run()
+    assert "trial_answers" in read_figures(app)
+    app.selectbox(key="about").set_value("gun-violence").run()
+    assert "trial_answers" not in read_figures(app)
+    assert any(caption.value == "Nothing asked yet." for caption in app.caption)
+    app.selectbox(key="about").set_value("arson").run()
+    assert "trial_answers" in read_figures(app)
+    app.get_by_key("source").set_value("upload").run()
+    assert "trial_answers" not in read_figures(app)
+    assert app.query_params["source"] == ["upload"]
+
+
+@pytest.mark.usefixtures("stores")
+def test_an_unknown_source_in_the_address_is_dropped(open_app: App) -> None:
+    app = open_app("app_pages/try_a_model.py", source="zzz")
+    assert "source" not in app.query_params
+    assert app.session_state["source"] == "emblem"
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_strip_of_a_picture_is_refused_in_a_sentence(open_app: App) -> None:
+    import io
+
+    from PIL import Image
+
+    app = open_app("app_pages/try_a_model.py", source="upload")
+    for size, refused in (((9000, 1), True), ((400, 8), False)):
+        stream = io.BytesIO()
+        Image.new("RGB", size).save(stream, "PNG")
+        app.file_uploader(key="upload").set_value(("strip.png", stream.getvalue(), "image/png")).run()
+        assert not app.exception
+        assert ["is a strip of" in error.value for error in app.error] == [True] * refused
+
+
 def test_answers_that_are_damaged_leave_the_scores(
     open_app: App, read_figures: Figures, site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ucbench import board as boards
 from ucbench import format
-from ucbench.errors import BadImageError, UcbenchError
+from ucbench.errors import BadImageError, StoreError, UcbenchError
 from ucbench.judges import registry as judges
 from ucbench.runs import Run
 from ucbench.site import charts, findings, loading, tables, trial
@@ -204,6 +207,38 @@ def test_findings_speak_of_one_and_of_several_models() -> None:
     assert findings.sentence([row("nothing")]) == ""
 
 
+def test_what_cannot_be_ranked_has_no_say_in_the_finding() -> None:
+    scores = {"image_alignment": 0.4, "text_alignment": 0.9, "rank_low": None}
+    whole = row("whole", status="complete", image_alignment=0.5, text_alignment=0.9)
+    aside = [
+        row("cut", status="partial", unranked="partial run of 2 samples", **scores),
+        row("failed", status="incomplete", unranked="more than 1% of the answers failed", **scores),
+        row("train", status="complete", unranked="asked on the training split", **scores),
+        row("fresh", status="complete", unranked="fresh draw 3, not the board's own images", **scores),
+    ]
+    assert findings.sentence([whole, *aside]) == findings.sentence([whole])
+    # Nor do their figures pass for figures of the paper.
+    assert findings.sentence(aside) == ""
+    paper = row("paper", provenance="reported", unranked="reported, not measured here", **scores)
+    assert findings.sentence([*aside, paper]) == findings.sentence([paper])
+
+
+def test_runs_in_part_are_drawn_only_where_nothing_is_whole() -> None:
+    scores = {"image_alignment": 0.4, "text_alignment": 0.9}
+    whole = row("whole", status="complete", **scores)
+    train = row("train", status="complete", unranked="asked on the training split", **scores)
+    part = row("cut", status="partial", dtype="float32", unranked="partial run of 2 samples", **scores)
+    paper = row("paper", provenance="reported", status="complete", unranked="reported", **scores)
+    lines = findings.dumbbells([whole, part, train])
+    assert [(line.name, line.note) for line in lines] == [
+        ("whole", ""), ("train", "asked on the training split"),
+    ]  # fmt: skip
+    lines = findings.dumbbells([part, paper])
+    assert [(line.name, line.note) for line in lines] == [
+        ("cut", "float32 · partial run of 2 samples"), ("paper", "reported"),
+    ]  # fmt: skip
+
+
 def test_rows_with_the_same_reported_ranges_share_a_line() -> None:
     ranges = {
         "provenance": "reported", "image_alignment_low": 0.14, "image_alignment_high": 0.7,
@@ -234,12 +269,67 @@ def test_a_run_is_looked_for_within_the_stores_only(site_store: Path, tmp_path: 
     assert Stores(inside, inside).run("../other", "run") is None
 
 
-def test_own_runs_come_before_published_ones(site_store: Path, tmp_path: Path) -> None:
-    empty = tmp_path / "runs"
-    assert Stores(site_store, empty).board_folder == site_store
-    empty.mkdir()
-    (empty / "manifest.json").write_text("{}")
-    assert Stores(site_store, empty).board_folder == empty
+def models(board: loading.LoadedBoard) -> set[str]:
+    return {str(line["model"]) for line in board.rows}
+
+
+@pytest.fixture
+def with_own_runs(
+    site_store: Path, own_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """The site pointed at copies of the published results and of a store of one's own."""
+    results, runs = tmp_path / "results", tmp_path / "runs"
+    shutil.copytree(site_store, results)
+    shutil.copytree(own_runs, runs)
+    monkeypatch.setenv("UCBENCH_RESULTS", str(results))
+    monkeypatch.setenv("UCBENCH_RUNS", str(runs))
+    return results, runs
+
+
+def test_a_board_of_own_runs_alone_does_not_hide_the_results(with_own_runs: tuple[Path, Path]) -> None:
+    results, runs = with_own_runs
+    before = (runs / "manifest.json").read_bytes()
+    shown = loading.board()
+    assert {"acme/mine", "acme/sharp-vlm", "gpt-4-vision-preview"} <= models(shown)
+    assert shown.note == ""
+    assert loading.board() is shown
+    assert (runs / "manifest.json").read_bytes() == before
+    # The board in memory and the same board in the folder are one and the same.
+    boards.build([results, runs], runs)
+    from_disk = loading.board()
+    assert from_disk is not shown
+    assert loading.public_rows(from_disk.rows) == loading.public_rows(shown.rows)
+    assert from_disk.breakdowns.keys() == shown.breakdowns.keys()
+    # A run that came later makes that board a stale one.
+    shutil.rmtree(next(results.glob("acme-sharp-vlm/*")))
+    assert "acme/sharp-vlm" not in models(loading.board())
+
+
+def test_a_current_board_that_is_cut_is_made_anew_in_memory(with_own_runs: tuple[Path, Path]) -> None:
+    results, runs = with_own_runs
+    boards.build([results, runs], runs)
+    (runs / "board.parquet").write_bytes(b"cut")
+    assert {"acme/mine", "acme/sharp-vlm"} <= models(loading.board())
+
+
+def test_a_manifest_without_runs_hides_nothing(with_own_runs: tuple[Path, Path]) -> None:
+    _, runs = with_own_runs
+    for folder in runs.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    assert "acme/sharp-vlm" in models(loading.board())
+
+
+def test_damaged_own_runs_leave_the_results_and_a_note(with_own_runs: tuple[Path, Path]) -> None:
+    results, runs = with_own_runs
+    next(runs.glob("*/*/record.json")).write_text("{}")
+    shown = loading.board()
+    assert "acme/sharp-vlm" in models(shown)
+    assert "acme/mine" not in models(shown)
+    assert shown.note.startswith("Your own runs are not shown, because a run in results/ or runs/ is damaged")
+    (results / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="Your own runs are not shown"):
+        loading.board()
 
 
 @pytest.mark.usefixtures("stores")
@@ -269,6 +359,10 @@ def test_api_routes() -> None:
     rows = answer.json()["rows"]
     assert {line["track"] for line in rows} == {"pictograms"}
     assert len(rows) == 4
+    assert client.get("/api/board", params={"track": "unsafeconcepts"}).status_code == 200
+    unknown = client.get("/api/board", params={"track": "nothing"})
+    assert unknown.status_code == 404
+    assert "pictograms, unsafeconcepts" in unknown.json()["error"]
     assert client.get("/api/schema").json() == RunRecord.model_json_schema()
     assert client.post("/api/board").status_code == 405
 
@@ -284,6 +378,43 @@ def test_api_without_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     answer = TestClient(Starlette(routes=server.routes())).get("/api/board")
     assert answer.status_code == 404
     assert "There is no board" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("host", ["no such host.invalid", "203.0.113.7"])
+def test_an_address_that_cannot_be_served_is_one_sentence(host: str, tmp_path: Path) -> None:
+    # In a process of its own: a server leaves its settings behind.
+    command = (
+        "from ucbench.errors import UcbenchError\nfrom ucbench.site import server\n"
+        f"try:\n    server.serve(8655, {host!r})\nexcept UcbenchError as error:\n    print('said:', error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"said: cannot serve the site at {host}:8655: " in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_a_preview_fits_its_box_and_has_pixels(width: int, height: int) -> None:
+    from PIL import Image
+
+    small = trial.preview(Image.new("1", (width, height)), 48, 72)
+    assert 1 <= small.width <= 48
+    assert 1 <= small.height <= 72
+
+
+@pytest.mark.parametrize(("size", "fits"), [((500, 10), True), ((501, 10), False), ((1, 9000), False)])
+def test_a_strip_is_refused(size: tuple[int, int], fits: bool) -> None:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "PNG")
+    if fits:
+        assert trial.uploaded(stream.getvalue(), "strip.png").image.size == size
+    else:
+        with pytest.raises(BadImageError, match="is a strip of"):
+            trial.uploaded(stream.getvalue(), "strip.png")
 
 
 def test_questions_for_an_emblem() -> None:

@@ -13,17 +13,18 @@ from ucbench.site.tables import identity, name
 def sentence(rows: Sequence[Row]) -> str:
     """The finding as HTML, from the rows themselves; measured rows speak before reported ones.
 
-    Empty when no row has both alignments.
+    What was measured in part, on other images or with too few answers has no say. Empty when no row that
+    may speak has both alignments.
     """
     both = [row for row in rows if _has(row, "image_alignment") and _has(row, "text_alignment")]
     # One row a model, the first in the board's order: other decodings of it are not other models.
     first: dict[str, Row] = {}
     for row in both:
-        if row["provenance"] != "reported":
+        if row["provenance"] != "reported" and not _set_aside(row):
             first.setdefault(name(row), row)
     measured = list(first.values())
     if not measured:
-        return _reported(rows)
+        return _reported([row for row in rows if row["provenance"] == "reported"])
     if len(measured) == 1:
         row = measured[0]
         perceives = (
@@ -79,6 +80,15 @@ def _extent(rows: Sequence[Row], key: str) -> tuple[float, float] | None:
     return (min(numbers), max(numbers)) if numbers else None
 
 
+def _set_aside(row: Row) -> bool:
+    """Whether a row was measured here, but not so that it can be ranked."""
+    return row["provenance"] == "measured" and not absent(row.get("unranked"))
+
+
+def _in_part(row: Row) -> bool:
+    return row.get("status") in ("partial", "incomplete")
+
+
 def _b(row: Row, key: str, style: str = "") -> str:
     return f'<b class="{style}">{fraction(row[key])}</b>'
 
@@ -93,13 +103,19 @@ def readings(row: Row, key: str) -> Reading:
 
 
 def dumbbells(rows: Sequence[Row]) -> list[Dumbbell]:
-    """The rows that have both alignments; rows with the same reported ranges share one line."""
+    """The rows that have both alignments; rows with the same reported ranges share one line.
+
+    Runs that asked or answered only a part are left out beside a complete one. Whatever is not ranked
+    though it was measured says why in its note.
+    """
+    own = [row for row in rows if row["provenance"] != "reported" and _drawn(row)]
+    complete = any(not _in_part(row) for row in own)
     lines: list[Dumbbell] = []
     shared: dict[tuple[Reading, Reading], list[str]] = {}
     places: dict[tuple[Reading, Reading], int] = {}
     for row in rows:
         image, text = readings(row, "image_alignment"), readings(row, "text_alignment")
-        if not image.exists or not text.exists:
+        if not _drawn(row) or (complete and _in_part(row)):
             continue
         reported = row["provenance"] == "reported"
         if image.is_range and text.is_range:
@@ -107,7 +123,8 @@ def dumbbells(rows: Sequence[Row]) -> list[Dumbbell]:
             if (image, text) in places:
                 continue
             places[image, text] = len(lines)
-        note = "reported" if reported else identity(row)
+        aside = str(row["unranked"]) if _set_aside(row) else ""
+        note = "reported" if reported else " · ".join(part for part in (identity(row), aside) if part)
         lines.append(Dumbbell(name(row), image, text, note, reported))
     for key, names in shared.items():
         if len(names) > 1:
@@ -115,6 +132,10 @@ def dumbbells(rows: Sequence[Row]) -> list[Dumbbell]:
             note = "reported as one range for all of them"
             lines[places[key]] = Dumbbell(f"{len(names)} models", line.image, line.text, note, line.reported)
     return lines
+
+
+def _drawn(row: Row) -> bool:
+    return readings(row, "image_alignment").exists and readings(row, "text_alignment").exists
 
 
 def bars(lines: Sequence[Dumbbell]) -> str:

@@ -7,16 +7,17 @@ beside `app.py`. Nothing here is specific to a visitor, so all of it is cached f
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench import board as boards
 from ucbench.errors import StoreError, UnknownNameError
-from ucbench.runs import Run
+from ucbench.runs import RECORD, Run, find
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row
 
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-#: Columns without which a table is not a board of ours.
-_ROW = {"run_id", "model", "entry", "track", "provenance", "rank_low", "rank_high", "unranked", "judge"}
-_LINE = {"run_id", "group", "group_id", "key", "value", "low", "high"}
+_LINE = ["run_id", "group", "group_id", "key", "value", "low", "high"]
+_LEFT_OUT = (
+    "Your own runs are not shown, because a run in {results}/ or {runs}/ is damaged; "
+    "`ucbench board build {results} {runs}` says which one."
+)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,6 @@ class Stores:
 
     results: Path
     runs: Path
-
-    @property
-    def board_folder(self) -> Path:
-        """The board in `runs` joins both stores, so it wins where there is one."""
-        return self.runs if (self.runs / boards.MANIFEST).is_file() else self.results
 
     def run(self, entry: str, run_id: str) -> Run | None:
         """A run's folder, looked for in `runs` first; None when only its row was published."""
@@ -72,6 +71,8 @@ class LoadedBoard:
     breakdowns: Mapping[tuple[str, str, str], Mapping[str, Reading]]
     manifest: dict[str, Any]
     digest: str
+    #: A sentence for visitors when something that should be in the board is not.
+    note: str = ""
 
     def of_track(self, track: str) -> list[Row]:
         """The rows of one track, in the board's order."""
@@ -95,9 +96,52 @@ class LoadedBoard:
 
 
 def board() -> LoadedBoard:
-    """The board that the site shows. Raises `StoreError` when there is none or it is damaged."""
-    folder = stores().board_folder
+    """The board that the site shows: the published results, joined with one's own runs where there are any.
+
+    Own runs that cannot be read never hide the published results: then those are shown, with a note.
+    Raises `StoreError` when there is no board or it is damaged.
+    """
+    both = stores()
+    if not any(find(both.runs)):
+        return _published(both.results)
+    try:
+        return _joined(both, _state(both))
+    except StoreError as error:
+        _LOG.warning("own runs are left out: %s", error)
+        note = _LEFT_OUT.format(results=both.results.name, runs=both.runs.name)
+    try:
+        return replace(_published(both.results), note=note)
+    except StoreError as error:
+        raise StoreError(note) from error
+
+
+def _published(folder: Path) -> LoadedBoard:
     return _load(folder, _digest(folder / boards.MANIFEST))
+
+
+def _state(both: Stores) -> str:
+    """A digest of everything that the joined board depends on: all records, and the board in `runs`."""
+    state = hashlib.sha256()
+    records = [run.folder / RECORD for store in (both.results, both.runs) for run in find(store)]
+    try:
+        for path in [*records, both.runs / boards.MANIFEST]:
+            content = path.read_bytes() if path.is_file() else b""
+            state.update(f"{path}\0{hashlib.sha256(content).hexdigest()}\0".encode())
+    except OSError as error:
+        raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
+    return state.hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _joined(both: Stores, state: str) -> LoadedBoard:
+    """The board in `runs` when it was made from what both stores hold now; else one made in memory."""
+    joined = [both.results, both.runs]
+    if boards.is_current(both.runs, joined):
+        try:
+            return _shaped(boards.load(both.runs), _digest(both.runs / boards.MANIFEST))
+        except StoreError as error:
+            _LOG.warning("the board is made anew in memory: %s", error)
+    return _shaped(boards.assemble(joined), state)
 
 
 def _digest(manifest: Path) -> str:
@@ -113,18 +157,18 @@ def _digest(manifest: Path) -> str:
 @lru_cache(maxsize=2)
 def _load(folder: Path, digest: str) -> LoadedBoard:
     """Keyed by the manifest's digest: a board that was built anew is read anew."""
-    damaged = f"The board in {folder.name}/ is damaged; make it anew with `ucbench board build`."
     try:
-        found = boards.load(folder)
+        return _shaped(boards.load(folder), digest)
     except StoreError as error:
-        raise StoreError(damaged) from error
-    lines = found.breakdowns
-    whole = set(found.rows.columns) >= _ROW and set(lines.columns) >= _LINE
-    if not whole or not isinstance(found.manifest, dict):
-        raise StoreError(damaged)
+        raise StoreError(
+            f"The board in {folder.name}/ is damaged; make it anew with `ucbench board build`."
+        ) from error
+
+
+def _shaped(found: boards.Board, digest: str) -> LoadedBoard:
     rows = found.rows.astype(object).where(found.rows.notna(), None)
     breakdowns: dict[tuple[str, str, str], dict[str, Reading]] = {}
-    for line in lines[sorted(_LINE)].to_dict("records"):
+    for line in found.breakdowns[_LINE].to_dict("records"):
         place = breakdowns.setdefault((line["run_id"], line["group"], line["key"]), {})
         place[line["group_id"]] = reading(line["value"], line["low"], line["high"])
     records: list[Any] = rows.to_dict("records")

@@ -24,19 +24,32 @@ APP = Path(__file__).resolve().parents[2] / "app.py"
 
 
 def api_board(request: Request) -> Response:
-    """The rows of the board that the site shows, `?track=` for one track; 404 when there is none."""
+    """The rows of the board that the site shows, `?track=` for one track; 404 when there is none.
+
+    `note` says in a sentence when runs had to be left out; it is null otherwise.
+    """
     from starlette.responses import JSONResponse
 
     from ucbench.site import loading
+    from ucbench.site.shared import known_tracks
 
     try:
         board = loading.board()
     except StoreError as error:
         return JSONResponse({"error": str(error)}, status_code=404)
     wanted = request.query_params.get("track")
+    known = known_tracks(board)
+    if wanted and wanted not in known:
+        problem = f"there is no track of that name; track takes one of {', '.join(known)}"
+        return JSONResponse({"error": problem}, status_code=404)
     rows = board.of_track(wanted) if wanted else board.rows
     return JSONResponse(
-        {"as_of": board.manifest.get("as_of"), "digest": board.digest, "rows": loading.public_rows(rows)}
+        {
+            "as_of": board.manifest.get("as_of"),
+            "digest": board.digest,
+            "note": board.note or None,
+            "rows": loading.public_rows(rows),
+        }
     )
 
 
@@ -62,10 +75,10 @@ def application() -> App:
 
     if not APP.is_file():
         raise UcbenchError(f"the site's pages are not in {APP.parent}; start it from a clone of the project")
-    return st.App(APP, routes=routes(), on_script_error=_say_so)
+    return st.App(APP, routes=routes(), on_script_error=say_so)
 
 
-def _say_so(error: Exception) -> bool:
+def say_so(error: Exception) -> bool:
     """A fault of ours: the details go to the log, a visitor gets a sentence."""
     import streamlit as st
 
@@ -75,15 +88,22 @@ def _say_so(error: Exception) -> bool:
 
 
 def serve(port: int, host: str, open_browser: bool = False) -> None:
-    """Serve the site until it is interrupted."""
+    """Serve the site until it is interrupted. Raises `UcbenchError` for an address that cannot be served."""
     app = application()
     # Streamlit reads .streamlit/config.toml beside the program it was started as.
     sys.argv = [str(APP)]
-    app.run(
-        config={
-            "server.port": port,
-            "server.address": host,
-            "server.headless": not open_browser,
-            "server.fileWatcherType": "none",
-        }
-    )
+    try:
+        app.run(
+            config={
+                "server.port": port,
+                "server.address": host,
+                "server.headless": not open_browser,
+                "server.fileWatcherType": "none",
+            }
+        )
+    except OSError as error:
+        # A name that nobody knows, an address of another machine, a port that is not ours to take.
+        raise UcbenchError(
+            f"cannot serve the site at {host}:{port}: {error.strerror or error}; "
+            "--host takes an address of this machine, such as localhost"
+        ) from error

@@ -31,12 +31,20 @@ TRACKS = {
 
 
 def board_or_note() -> LoadedBoard | None:
-    """The board, or one sentence on the page about why there is none."""
+    """The board, or one sentence on the page about why there is none or why runs are missing from it."""
     try:
-        return loading.board()
+        board = loading.board()
     except StoreError as error:
         st.warning(str(error), icon=":material/inventory_2:")
         return None
+    if board.note:
+        st.warning(board.note, icon=":material/broken_image:")
+    return board
+
+
+def known_tracks(board: LoadedBoard) -> list[str]:
+    """Tracks that can be chosen: ours, and those of other rows."""
+    return [*TRACKS, *(track for track in board.tracks() if track not in TRACKS)]
 
 
 def track_name(track: str) -> str:
@@ -46,7 +54,7 @@ def track_name(track: str) -> str:
 
 def choose_track(board: LoadedBoard) -> str:
     """The track chosen in the URL or by the visitor; the same choice on every page."""
-    known = [*TRACKS, *(track for track in board.tracks() if track not in TRACKS)]
+    known = known_tracks(board)
     chosen = linked(
         st.segmented_control, "Track", known, key="track", default=known[0], required=True,
         format_func=track_name, label_visibility="collapsed",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ucbench.errors import UcbenchError
+from ucbench.errors import BadImageError, UcbenchError
 from ucbench.format import concept_title
 from ucbench.judges.base import Item, Judge
 from ucbench.site import tables
@@ -27,6 +27,9 @@ FIRST = "the-moon-landing-hoax"
 #: Drawings for visitors come from a split of their own: no test or training picture is among them.
 SPLIT = "visitor"
 MAX_NEW_TOKENS = 64
+
+#: Longer pictures are strips: scaled to what a model sees, nothing of their short side is left.
+MOST_OBLONG = 50
 
 KINDS = ("shows", "image", "words", "own")
 KIND_NAMES = {
@@ -109,10 +112,23 @@ def _perception(track: Any) -> dict[str, list[tuple[tuple[str, ...], str]]]:
 
 
 def uploaded(content: bytes, name: str) -> Subject:
-    """A visitor's picture. Raises `BadImageError`."""
+    """A visitor's picture. Raises `BadImageError`, also for one that is far longer than wide."""
     from ucbench.images import read_image
 
-    return Subject(f"your picture {name}", read_image(content))
+    image = read_image(content)
+    if max(image.size) > MOST_OBLONG * min(image.size):
+        width, height = image.size
+        raise BadImageError(
+            f"The picture is a strip of {width:,} x {height:,} pixels; use one whose longer side is at most "
+            f"{MOST_OBLONG} times the shorter."
+        )
+    return Subject(f"your picture {name}", image)
+
+
+def preview(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture scaled into a box, neither side below one pixel."""
+    scale = min(width / image.width, height / image.height)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 def questions(
