@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from ucbench import reported
+from ucbench.cli import app
+from ucbench.errors import UcbenchError
+from ucbench.verify import verify
 
 MODEL = "embedded:tiny-vlm"
 CHECKPOINT = Path(__file__).resolve().parents[1] / "ucbench" / "models" / "embedded" / "tiny-vlm"
@@ -108,8 +115,84 @@ def test_an_unknown_order_names_the_scores(scripted_store: Path) -> None:
     assert "balanced_accuracy" in refused("board", "show", str(scripted_store), "--order", "size")
 
 
-def test_options_out_of_range_are_refused_by_name() -> None:
-    done = ucbench("evaluate", MODEL, "--limit", "0")
-    assert done.returncode == 2
-    assert "--limit" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--limit", "0"),
+        ("--temperature", "inf"),
+        ("--seed", "9" * 23),
+        ("--draw", "9" * 23),
+        ("--top-p", "nan"),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(option: str, value: str) -> None:
+    done = CliRunner().invoke(app, ["evaluate", MODEL, option, value])
+    assert done.exit_code == 2
+    assert option in done.stderr
+
+
+def invoked(*arguments: str) -> str:
+    """The one sentence of a command run in this process."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert isinstance(done.exception, UcbenchError), done.exception
+    assert len(str(done.exception).splitlines()) == 1
+    return str(done.exception)
+
+
+def test_a_file_or_a_folder_that_is_not_there_is_not_blamed_on_the_network(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert "give the checkpoint's folder" in invoked("evaluate", str(tmp_path / "config.json"))
+    assert "no folder models/mistyped" in invoked("evaluate", "models/mistyped")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--device", "meta"), "cpu, cuda"),
+        (("--device", "abacus"), "cpu, cuda"),
+        (("--dtype", "int3"), "float32"),
+        (("--system-prompt", "\udcff"), "UTF-8"),
+        (("--out", "x" * 300), "--out"),
+    ],
+)
+def test_other_words_that_mean_nothing(arguments: tuple[str, str], expected: str, tmp_path: Path) -> None:
+    assert expected in invoked("evaluate", MODEL, "--limit", "1", "--out", str(tmp_path), *arguments)
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert "there is no store" in invoked("board", "build", str(tmp_path / "typo"))
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_unknown_track_names_those_on_the_board(scripted_store: Path) -> None:
+    assert "pictograms" in invoked("board", "show", str(scripted_store), "--track", "zzz")
+
+
+def test_reported_figures_cannot_be_judged(tmp_path: Path) -> None:
+    run = reported.write(tmp_path)[0]
+    for command in (("judge", "run"), ("judge", "agree")):
+        assert "no answers to judge" in invoked(*command, str(run.folder))
+
+
+@pytest.mark.parametrize("damage", ["no options", "no text", "doubled", "emptied"])
+def test_answers_of_the_wrong_content_are_named(damage: str, scripted_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(scripted_store, tmp_path / "store"))
+    path = next(store.glob("*/*/answers.parquet"))
+    frame = pd.read_parquet(path)
+    if damage.startswith("no "):
+        frame[damage[3:]] = frame[damage[3:]].where(frame.index > 0, None)
+    frame = {"doubled": pd.concat([frame, frame[:1]]), "emptied": frame[:0]}.get(damage, frame)
+    frame.to_parquet(path)
+    message = invoked("judge", "run", str(path.parent))
+    assert "answers.parquet is damaged" in message
+    assert "evaluate again" in message
+    checks = verify([store])
+    assert len(checks) == 3, "the other runs are still checked"
+    assert sum(check.rejudged is True for check in checks) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"run_id": 3}'])
+def test_a_damaged_record_says_what_to_do(content: str, scripted_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(scripted_store, tmp_path / "store"))
+    next(store.glob("*/*/record.json")).write_text(content)
+    assert "away and evaluate again" in invoked("board", "build", str(store))

@@ -174,6 +174,37 @@ class Cramped:
         return answers
 
 
+def test_a_limit_that_limits_nothing_is_the_whole_run(scripted: Callable[..., Any], tmp_path: Path) -> None:
+    track, vlm = tracks.load("pictograms"), scripted("acme/vlm", 0.8)
+    whole = engine.plan(vlm, track, out=tmp_path)
+    assert engine.plan(vlm, track, out=tmp_path, limit=10**6).run == whole.run
+    assert engine.plan(vlm, track, out=tmp_path, limit=900).run != whole.run
+
+
+def test_the_judge_of_a_finished_run_stays_unless_another_is_named(
+    scripted: Callable[..., Any], tmp_path: Path
+) -> None:
+    track, vlm = tracks.load("pictograms"), scripted("acme/vlm", 0.8)
+    rules, classifier = judges.load("rules"), judges.load("classifier")
+    engine.evaluate(vlm, track, classifier, out=tmp_path, limit=2)
+    kept = engine.evaluate(vlm, track, rules, out=tmp_path, limit=2, keep_judge=True)
+    assert kept.judge
+    assert kept.judge.id == classifier.id
+    named = engine.evaluate(vlm, track, rules, out=tmp_path, limit=2)
+    assert named.judge
+    assert named.judge.id == rules.id
+
+
+def test_a_finished_run_with_damaged_answers_does_not_pass(
+    scripted: Callable[..., Any], tmp_path: Path
+) -> None:
+    track, vlm, rules = tracks.load("pictograms"), scripted("acme/vlm", 0.8), judges.load("rules")
+    engine.evaluate(vlm, track, rules, out=tmp_path, limit=2)
+    (only_run(tmp_path).folder / runs.ANSWERS).write_bytes(b"PAR1")
+    with pytest.raises(engine.StoreError, match="evaluate again"):
+        engine.evaluate(vlm, track, rules, out=tmp_path, limit=2)
+
+
 def test_out_of_memory_halves_the_batch_and_the_answers_stay(
     scripted: Callable[..., Any], tmp_path: Path
 ) -> None:

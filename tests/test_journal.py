@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,31 @@ def test_damage_before_the_end_is_told_with_its_line_and_nothing_is_touched(tmp_
     with pytest.raises(StoreError, match="damaged at line 2"):
         Journal(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokens": "abc"},
+        {"text": None},
+        {"sample_id": ["x"]},
+        {"error": "tired"},
+        {"seconds": "long"},
+        {"x": 1},
+    ],
+)
+def test_a_line_of_the_wrong_types_is_damage(change: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "answers-0.jsonl"
+    first, *rest = written(path).splitlines(keepends=True)
+    path.write_bytes(json.dumps({**json.loads(first), **change}).encode() + b"\n" + b"".join(rest))
+    with pytest.raises(StoreError, match="damaged at line 1"):
+        read(path)
+
+
+def test_a_folder_in_a_journals_place_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "answers-0.jsonl").mkdir()
+    with pytest.raises(StoreError, match="move it away"):
+        read(tmp_path / "answers-0.jsonl")
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

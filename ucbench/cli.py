@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ucbench.errors import UcbenchError
+from ucbench.errors import StoreError, UcbenchError
+
+if TYPE_CHECKING:
+    from ucbench.record import RunRecord
+    from ucbench.runs import Run
 
 app = typer.Typer(
     help="Do vision-language models recognise unsafe content, as image and as text?",
@@ -24,9 +30,9 @@ app.add_typer(board_app, name="board")
 
 EMBEDDED = "embedded:tiny-vlm"
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of run folders.")]
-Results = Annotated[Path, typer.Option("--results", help="The committed store.")]
-JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier, or classifier:...")]
+Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
+Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
+JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier or classifier:official.")]
 RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
 
 
@@ -35,24 +41,28 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="embedded:tiny-vlm, a folder, or a Hub id (owner/name).")],
     track: Annotated[str, typer.Option(help="What is asked.")] = "pictograms",
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
-    draw: Annotated[int, typer.Option(min=0, help="0: the board's own images; above: a fresh draw.")] = 0,
+    draw: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="0: the board's own images; above: a fresh draw.")
+    ] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only that many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Answers decoded together.")] = 64,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
-    seed: Annotated[int, typer.Option(help="Of sampled decoding.")] = 0,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Of sampled decoding.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="An answer is cut there.")] = 512,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of sampled decoding.")] = 0,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
-    judge: JudgeName = "rules",
+    judge: Annotated[
+        str | None,
+        typer.Option(help="rules (for a new run, if none is named), classifier, classifier:official."),
+    ] = None,
     out: Out = Path("runs"),
 ) -> None:
     """Ask a model all questions of a track, judge its answers, score them.
 
-    Killed at any moment, the same command goes on where it was. Under `accelerate launch` the
-    questions are shared among the processes.
+    Killed at any moment, the same command goes on where it was. Processes of accelerate share the work.
     """
     from ucbench import evaluate as engine
     from ucbench import terminal
@@ -62,9 +72,10 @@ def evaluate(
     from ucbench.tracks import registry as tracks
     from ucbench.world import world
 
+    _check_text("--system-prompt", system_prompt)
     processes = world()
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
-    chosen_track, chosen_judge = tracks.load(track), judges.load(judge)
+    chosen_track, chosen_judge = tracks.load(track), judges.load(judge or "rules")
     vlm = models.load(
         model,
         decoding=decoding,
@@ -73,7 +84,10 @@ def evaluate(
         revision=revision,
         system_prompt=system_prompt,
     )
-    with terminal.progress(f"{model} on {track}", quiet=not processes.is_main) as show:
+    with (
+        _resumable(),
+        terminal.progress(f"{model} on {track}", quiet=not processes.is_main) as show,
+    ):
         record = engine.evaluate(
             vlm,
             chosen_track,
@@ -85,6 +99,7 @@ def evaluate(
             batch_size=batch_size,
             progress=show,
             processes=processes,
+            keep_judge=judge is None,
         )
     if processes.is_main:
         terminal.print_record(record)
@@ -107,7 +122,7 @@ def judge_run(
     from ucbench.tracks import registry as tracks
 
     found, chosen = runs.resolve(run, out), judges.load(judge)
-    before = found.record()
+    before = _with_answers(found)
     track = tracks.load(before.track.id)
     if record:
         terminal.print_record(engine.rejudge(found, chosen, track))
@@ -115,6 +130,10 @@ def judge_run(
     engine.judge_answers(found, chosen)
     judged = engine.score(before, found, chosen, track)
     Console().print(terminal.scores_table(f"{before.entry.model} read by {chosen.id}", judged.scores.overall))
+    terminal.say(
+        f"verdicts written to {found.judgements_path(chosen.id)}; the record keeps "
+        f"{before.judge.id if before.judge else 'no judge'} (--record would change that)"
+    )
 
 
 @judge_app.command("agree")
@@ -130,6 +149,7 @@ def judge_agree(
     from ucbench.judges import registry as judges
 
     found = runs.resolve(run, out)
+    _with_answers(found)
     chosen = [judges.load(first), judges.load(second)]
     for judge in chosen:
         if judge.id not in found.judge_ids():
@@ -151,6 +171,9 @@ def board_build(
     from ucbench import terminal
 
     stores = store or [Path("results")]
+    for folder in stores:
+        if not folder.is_dir() and not reported:
+            raise StoreError(f"there is no store {folder}; evaluate a model with --out {folder} first")
     target = out or stores[-1]
     if reported:
         paper.write(target)
@@ -202,18 +225,14 @@ def board_show(
 
 @app.command()
 def site(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the site listens.")] = 8501,
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
     results: Results = Path("results"),
     runs: Annotated[Path, typer.Option("--runs", help="Your own runs, shown on top.")] = Path("runs"),
 ) -> None:
     """Serve the site: the committed results overlaid with your own runs."""
-    from ucbench import board as boards
-    from ucbench import runs as stores
     from ucbench.site import server
 
-    if any(stores.find(runs)) and not boards.is_current(runs, [results, runs]):
-        boards.build([results, runs], runs)
     os.environ["UCBENCH_RESULTS"], os.environ["UCBENCH_RUNS"] = str(results.resolve()), str(runs.resolve())
     server.serve(port=port, host=host)
 
@@ -222,8 +241,8 @@ def site(
 def demo(
     out: Out = Path("runs"),
     results: Results = Path("results"),
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
-    host: Annotated[str, typer.Option()] = "localhost",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the site.")] = 8501,
+    host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
     serve: Annotated[bool, typer.Option("--site/--no-site", help="Serve the site at the end.")] = True,
 ) -> None:
     """Evaluate the embedded model, show the table, build the board, serve the site."""
@@ -235,6 +254,30 @@ def demo(
     if serve:
         terminal.say(f"the site: http://{host}:{port} (Ctrl+C ends it)")
         site(port=port, host=host, results=results, runs=out)
+
+
+def _check_text(option: str, text: str | None) -> None:
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UcbenchError(f"{option} is not valid UTF-8 text; write it in UTF-8") from error
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _with_answers(run: Run) -> RunRecord:
+    """The record of a run whose answers can be judged."""
+    record = run.record()
+    if record.provenance == "reported":
+        raise StoreError(f"{run.folder} holds figures reported by others; there are no answers to judge")
+    return record
 
 
 def _split(name: str) -> Literal["train", "test"]:

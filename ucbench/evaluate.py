@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from ucbench import __version__, provenance, runs
 from ucbench.errors import StoreError, UcbenchError
@@ -63,6 +63,8 @@ def plan(
     if limit is not None and limit < 1:
         raise UcbenchError(f"--limit must be at least 1, not {limit}")
     samples = track.samples(split, draw, limit)
+    if limit is not None and len(samples) == len(whole := track.samples(split, draw)):
+        samples, limit = whole, None  # a limit that limits nothing is a whole run
     reference = TrackRef(
         id=track.id,
         version=track.version,
@@ -88,11 +90,12 @@ def evaluate(
     batch_size: int = 64,
     progress: Progress | None = None,
     processes: World | None = None,
+    keep_judge: bool = False,
 ) -> RunRecord:
     """Answer a track, judge the answers, score the verdicts, and write the run.
 
-    A finished run is not answered again; its answers are judged anew when `judge` is another one, and
-    its failed answers are asked again when it was incomplete.
+    A finished run is not answered again; its answers are judged anew when `judge` is another one
+    (unless `keep_judge`), and its failed answers are asked again when it was incomplete.
     Raises `StoreError` when the folder cannot be written or another process is at the same run.
     """
     processes = processes or world()
@@ -100,7 +103,9 @@ def evaluate(
     run = layout.run
     finished = run.record() if run.exists() else None
     if finished and finished.status != "incomplete":
-        if finished.judge and finished.judge.id == judge.id:
+        answers = run.answers()  # a damaged run must not pass for a finished one
+        if finished.judge and (keep_judge or finished.judge.id == judge.id):
+            runs.join(answers, run.judgements(finished.judge.id))
             return finished
         return rejudge(run, judge, track, processes=processes)
 
@@ -130,7 +135,7 @@ def evaluate(
             ),
             started_at=started,
             seconds=round(float(run.answers()["seconds"].sum()), 3),
-            status="incomplete" if errors > MAX_ERROR_SHARE else "complete" if limit is None else "partial",
+            status=_status(errors, layout.track.limit),
         )
         run.write_record(score(record, run, judge, track))
         for path in _journals(run.folder):
@@ -166,6 +171,12 @@ def score(record: RunRecord, run: Run, judge: Judge, track: Track) -> RunRecord:
             "counts": counts(frame),
         }
     )
+
+
+def _status(errors: float, limit: int | None) -> Literal["complete", "incomplete", "partial"]:
+    if errors > MAX_ERROR_SHARE:
+        return "incomplete"
+    return "complete" if limit is None else "partial"
 
 
 @contextmanager
@@ -204,12 +215,13 @@ def _written(run: Run) -> dict[Key, Line]:
     if (run.folder / runs.ANSWERS).exists():
         for row in run.answers().itertuples(index=False):
             fields: Any = row
+            error: Any = fields.error if isinstance(fields.error, str) else None
             answer = Answer(
                 fields.sample_id,
                 fields.question_id,
                 fields.text,
                 int(fields.tokens),
-                None if fields.error is None or fields.error != fields.error else fields.error,
+                error,
                 bool(fields.truncated),
                 int(fields.thinking_tokens),
             )

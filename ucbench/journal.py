@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ucbench.errors import StoreError
 from ucbench.types import Answer
 
@@ -28,10 +30,14 @@ def _encode(entry: Line) -> str:
     return json.dumps({**asdict(entry.answer), "seconds": round(entry.seconds, 6)}, ensure_ascii=False)
 
 
+_ANSWER = TypeAdapter(Answer)
+
+
 def _decode(line: bytes) -> Line:
     fields = json.loads(line)
-    seconds = fields.pop("seconds")
-    return Line(Answer(**fields), float(seconds))
+    seconds = float(fields.pop("seconds"))
+    _ANSWER.validate_json(json.dumps(fields), strict=True)
+    return Line(Answer(**fields), seconds)
 
 
 def read(path: Path) -> tuple[list[Line], int]:
@@ -41,7 +47,10 @@ def read(path: Path) -> tuple[list[Line], int]:
     """
     if not path.exists():
         return [], 0
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; move it away") from error
     entries: list[Line] = []
     good = 0
     lines = content.split(b"\n")

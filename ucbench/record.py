@@ -28,10 +28,10 @@ class Frozen(BaseModel):
 class Decoding(Frozen):
     """How an answer is drawn from the model. `temperature` 0 is greedy."""
 
-    temperature: float = Field(0.0, ge=0.0)
+    temperature: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     max_new_tokens: int = Field(512, ge=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Entry(Frozen):
@@ -59,7 +59,7 @@ class TrackRef(Frozen):
     id: str
     version: str
     split: Literal["train", "test"] = "test"
-    draw: int = 0
+    draw: int = Field(0, ge=0, lt=2**31)
     limit: int | None = None
     n_samples: int = 0
     n_questions: int = 0

@@ -43,7 +43,10 @@ class Run:
 
     def exists(self) -> bool:
         """Whether the run was finished: the record is written last."""
-        return (self.folder / RECORD).is_file()
+        try:
+            return (self.folder / RECORD).is_file()
+        except OSError:  # no possible path; writing will say so
+            return False
 
     def record(self) -> RunRecord:
         """The record. Raises `StoreError` when it is missing or does not fit the schema."""
@@ -55,15 +58,28 @@ class Run:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "top level"
-            raise StoreError(f"{path} does not fit the schema at {where}: {first['msg']}") from error
+            raise StoreError(
+                f"{path} does not fit the schema at {where} ({first['msg']}); "
+                f"move {self.folder} away and evaluate again"
+            ) from error
 
     def answers(self) -> pd.DataFrame:
         """`answers.parquet`, one row a question. Raises `StoreError`."""
-        return _read_parquet(self.folder / ANSWERS, ANSWER_COLUMNS)
+        advice = f"move {self.folder} away and evaluate again"
+        frame = _read_parquet(self.folder / ANSWERS, ANSWER_COLUMNS, advice)
+        empty = [column for column in ANSWER_COLUMNS if column != "error" and frame[column].isna().any()]
+        if empty or frame.empty or frame.duplicated(KEY).any():
+            wrong = f"cells of {empty[0]} are empty" if empty else "questions are missing or twice there"
+            raise StoreError(f"{self.folder / ANSWERS} is damaged ({wrong}); {advice}")
+        return frame
 
     def judgements(self, judge_id: str) -> pd.DataFrame:
         """`judgements/<judge_id>.parquet`. Raises `StoreError`."""
-        return _read_parquet(self.judgements_path(judge_id), JUDGEMENT_COLUMNS)
+        advice = f"judge the run again: `ucbench judge run {self.folder}`"
+        frame = _read_parquet(self.judgements_path(judge_id), JUDGEMENT_COLUMNS, advice)
+        if frame.duplicated(KEY).any():
+            raise StoreError(f"{self.judgements_path(judge_id)} is damaged (answers judged twice); {advice}")
+        return frame
 
     def judgements_path(self, judge_id: str) -> Path:
         """Where a judge's verdicts on this run lie."""
@@ -142,19 +158,19 @@ def items(answers: pd.DataFrame) -> list[Item]:
     return [Item(**{**row, "options": tuple(row["options"])}) for row in rows]
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def _read_parquet(path: Path, columns: Sequence[str], advice: str) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing; evaluate or judge the run again") from error
+        raise StoreError(f"{path} is missing; {advice}") from error
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise StoreError(f"cannot read {path}: it is damaged; evaluate or judge the run again") from error
+        raise StoreError(f"{path} is damaged; {advice}") from error
     lacking = [column for column in columns if column not in frame.columns]
     if lacking:
-        raise StoreError(f"{path} lacks the columns {', '.join(lacking)}; evaluate or judge the run again")
+        raise StoreError(f"{path} lacks the columns {', '.join(lacking)}; {advice}")
     return frame
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ucbench.errors import UnknownNameError
 from ucbench.format import MISSING, absent, count, fraction, interval, rank
 from ucbench.record import RunRecord, ScoreMap
 
@@ -117,6 +118,8 @@ def print_record(record: RunRecord) -> None:
     track, counts = record.track, record.counts
     console.print(scores_table(f"{record.entry.model} on {track.id} ({track.split})", record.scores.overall))
     for name, scores in record.scores.by_subset.items():
+        if not scores:
+            continue
         console.print(scores_table(f"{name}: these concepts apart", scores))
     read = ", ".join(f"{n:,} by {how}" for how, n in sorted(counts.perception_read_by.items()))
     errors = ", ".join(f"{n:,} {code}" for code, n in sorted(counts.errors.items())) or "none"
@@ -149,6 +152,9 @@ def print_board(board: Board, track: str | None, order: str) -> None:
     from rich.markup import escape
 
     console = Console()
+    known = sorted(board.rows["track"].unique())
+    if track and track not in known:
+        raise UnknownNameError(f"the board has no track {track!r}; it has {', '.join(known) or 'none'}")
     room = (console.width - _MODEL_WIDTH - 9) // (_SCORE_WIDTH + 2)
     shown = [order, *(key for key in BOARD_KEYS if key != order)][: max(room, 1)]
     for name, rows in board.rows.groupby("track", sort=True):

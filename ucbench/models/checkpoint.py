@@ -75,11 +75,11 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     model_type = config.get("model_type")
-    known = model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    known = isinstance(model_type, str) and model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     foreign = [
         part
         for part in _parts(config)
-        if "auto_map" in part and part.get("model_type") not in CONFIG_MAPPING_NAMES
+        if "auto_map" in part and str(part.get("model_type")) not in CONFIG_MAPPING_NAMES
     ]
     if foreign:
         raise ModelError(

@@ -42,8 +42,8 @@ def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
         kept = _cached(name, revision)
         if kept is None:
             raise AccessError(
-                f"the Hub cannot be reached for {name} and no copy of it is on this machine; "
-                "check the connection, or download it and give its folder"
+                f"there is no folder {name} here, and the Hub cannot be reached for a model of that name; "
+                "check the path, or the connection"
             ) from error
         return kept
     return Path(folder), str(sha)

@@ -43,6 +43,8 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
         target = torch.device(device)
     except RuntimeError as error:
         raise UnknownNameError(f"{device!r} is no device; use cpu, cuda or cuda:0") from error
+    if target.type not in ("cpu", "cuda", "mps"):
+        raise UnknownNameError(f"models do not run on {device!r}; use cpu, cuda or cuda:0")
     if target.type == "cuda" and not torch.cuda.is_available():
         raise UnknownNameError(f"there is no {device} on this machine; use --device cpu")
     dtype = dtype or ("float32" if target.type == "cpu" else "auto")

@@ -64,6 +64,8 @@ def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
                 f"{name} is not on the Hub, so it has no revision {revision}; leave it out"
             )
         return folder, name if name in EMBEDDED else f"local:{folder.resolve().name}", None
+    if Path(name).is_file():
+        raise UnknownNameError(f"{name} is a file; give the checkpoint's folder")
     if not _HUB_ID.fullmatch(name):
         raise UnknownNameError(f"there is no model {name!r}; use {_POSSIBLE}")
 
