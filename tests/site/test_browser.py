@@ -57,6 +57,7 @@ def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[...,
 
 def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any]) -> None:
     page = visit("/?track=unsafeconcepts")
+    page.wait_for_selector(".board tr.reported")
     assert page.locator(".board tr.reported").count() == 11
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("button", name="measured", exact=True).click()
