@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def load(
 def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
     """Return (folder, name on the entry, commit SHA of a Hub model)."""
     folder = EMBEDDED.get(name)
-    if folder is None and _is_folder(name):
+    if folder is None and os.path.isdir(name):  # noqa: PTH112
         folder = Path(name)
     if folder is not None:
         if revision is not None:
@@ -64,7 +65,7 @@ def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
                 f"{name} is not on the Hub, so it has no revision {revision}; leave it out"
             )
         return folder, name if name in EMBEDDED else f"local:{folder.resolve().name}", None
-    if Path(name).is_file():
+    if os.path.isfile(name):  # noqa: PTH113 - unlike Path, it takes any text, too long or with a NUL
         raise UnknownNameError(f"{name} is a file; give the checkpoint's folder")
     if not _HUB_ID.fullmatch(name):
         raise UnknownNameError(f"there is no model {name!r}; use {_POSSIBLE}")
@@ -73,10 +74,3 @@ def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
 
     folder, commit = fetch(name, revision)
     return folder, name, commit
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return bool(name) and Path(name).is_dir()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
