@@ -96,7 +96,7 @@ def assemble(stores: Sequence[Path]) -> Board:
     }
     board = Board(rows, breakdowns, manifest)
     # Through the tables' own types, so that a board in memory equals the same board read from disk.
-    return Board(_table(BOARD, board).to_pandas(), _table(BREAKDOWNS, board).to_pandas(), manifest)
+    return Board(_frame(_table(BOARD, board)), _frame(_table(BREAKDOWNS, board)), manifest)
 
 
 def build(stores: Sequence[Path], out: Path) -> Board:
@@ -135,7 +135,7 @@ def load(folder: Path) -> Board:
     sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(_BREAKDOWN_TYPES))
     if not sound or not _is_manifest(manifest):
         raise StoreError(damaged)
-    return Board(rows.to_pandas(), breakdowns.to_pandas(), manifest)
+    return Board(_frame(rows), _frame(breakdowns), manifest)
 
 
 def _is_manifest(manifest: Any) -> bool:
@@ -214,12 +214,23 @@ def _table(name: str, board: Board) -> pa.Table:
     frame, types = (board.rows, _types()) if name == BOARD else (board.breakdowns, _BREAKDOWN_TYPES)
     # Python objects, not pandas' guesses: a column of nothing is still a column of its type.
     columns = {
-        column: [None if _absent(cell) else cell for cell in frame[column].tolist()] for column in types
+        column: [None if absent(cell) else cell for cell in frame[column].tolist()] for column in types
     }
     return pa.Table.from_pydict(columns, schema=_schema(types))
 
 
-def _absent(cell: object) -> bool:
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The table for pandas; whole numbers stay whole where some are missing."""
+    import pandas as pd
+    import pyarrow as pa
+
+    whole = {pa.int64(): pd.Int64Dtype()}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=whole.get)
+    return frame
+
+
+def absent(cell: object) -> bool:
+    """Whether a cell holds nothing: None or any of pandas' missing values."""
     import pandas as pd
 
     return cell is None or cell is pd.NA or cell is pd.NaT or cell != cell

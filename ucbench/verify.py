@@ -187,11 +187,8 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _same(left: Any, right: Any) -> bool:
-    def missing(value: Any) -> bool:
-        return value is None or bool(value != value)
-
-    if missing(left) or missing(right):
-        return missing(left) and missing(right)
+    if boards.absent(left) or boards.absent(right):
+        return boards.absent(left) and boards.absent(right)
     if isinstance(left, int | float) and isinstance(right, int | float):
         return math.isclose(left, right, rel_tol=0, abs_tol=TOLERANCE)
     return bool(left == right)
