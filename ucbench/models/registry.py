@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ucbench.errors import UnknownNameError
 from ucbench.models.base import VLM
 from ucbench.record import Decoding, Entry
+
+if TYPE_CHECKING:
+    from ucbench.models.loading import Loaded
 
 #: Checkpoints that come with the package, by name. No Hub id can have the prefix.
 EMBEDDED = {"embedded:tiny-vlm": Path(__file__).parent / "embedded" / "tiny-vlm"}
@@ -20,6 +25,20 @@ _POSSIBLE = f"{', '.join(EMBEDDED)}, the folder of a checkpoint, or a Hub id suc
 def names() -> tuple[str, ...]:
     """The models that need nothing from elsewhere."""
     return tuple(EMBEDDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A whole model and its identity.
+
+    `name` is the public one, as on the entry; `revision` a Hub commit, or `sha256:` and a digest of the
+    folder's content.
+    """
+
+    loaded: Loaded
+    name: str
+    revision: str
+    folder: Path
 
 
 def load(
@@ -37,21 +56,30 @@ def load(
     its last name only, since paths are private; its revision is a hash of its content.
     Raises `UnknownNameError`, `AccessError` or `ModelError`.
     """
+    from ucbench.models.local import LocalVLM
+
+    base = load_base(name, dtype=dtype, device=device, revision=revision)
+    entry = Entry(
+        model=base.name,
+        revision=base.revision,
+        dtype=base.loaded.dtype,
+        system_prompt=system_prompt,
+        decoding=decoding,
+    )
+    return LocalVLM(base.loaded, entry)
+
+
+def load_base(
+    name: str, *, dtype: str | None = None, device: str | None = None, revision: str | None = None
+) -> Base:
+    """Load a whole model, found and checked as by `load`; an adapter is refused. Raises as `load` does."""
     folder, public, commit = _find(name, revision)
 
     from ucbench.models.checkpoint import digest
     from ucbench.models.loading import load_folder
-    from ucbench.models.local import LocalVLM
 
     loaded = load_folder(folder, name=public, dtype=dtype, device=device)
-    entry = Entry(
-        model=public,
-        revision=commit or digest(folder),
-        dtype=loaded.dtype,
-        system_prompt=system_prompt,
-        decoding=decoding,
-    )
-    return LocalVLM(loaded, entry)
+    return Base(loaded, public, commit or digest(folder), folder)
 
 
 def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
