@@ -1,0 +1,73 @@
+"""What a training run was: the record beside its adapter."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ucbench.align.settings import Method
+from ucbench.errors import StoreError
+from ucbench.record import Frozen
+
+SCHEMA_VERSION = 1
+#: The record's file in the folder of an adapter.
+RECORD = "align.json"
+
+
+class BaseRef(Frozen):
+    """The model that the adapter belongs to."""
+
+    model: str
+    """Its public name: `embedded:...`, a Hub id, or `local:folder`."""
+    path: str | None = None
+    """Where a local folder lay; None for models that are found by their name."""
+    revision: str
+
+
+class AlignRecord(Frozen):
+    """One training run: base, method, data, settings, and how it went."""
+
+    schema_version: int = SCHEMA_VERSION
+    base: BaseRef
+    method: Method
+    preset: str
+    settings: dict[str, Any]
+    track: str
+    track_version: str
+    trained_on: tuple[str, ...]
+    n_items: int
+    steps: int
+    answers: int = Field(description="Answers (pairs, for DPO) that the updates learned from.")
+    trainable_parameters: int
+    rewarding_judge: str | None = None
+    status: Literal["complete", "stopped"] = "complete"
+    reason: str | None = None
+    """Why a stopped run stopped."""
+    seconds: float
+    peak_memory_bytes: int | None = None
+    processes: int = 1
+    started_at: datetime
+    code_version: str
+    code_revision: str | None = None
+    packages: dict[str, str] = {}
+    hardware: dict[str, str] = {}
+
+    def to_json(self) -> str:
+        """The canonical text of `align.json`."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+def read(folder: Path) -> AlignRecord:
+    """The record of an adapter folder. Raises `StoreError`."""
+    path = folder / RECORD
+    try:
+        return AlignRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StoreError(
+            f"{folder} has no readable {RECORD}; give a folder that ucbench align wrote"
+        ) from error
+    except ValidationError as error:
+        raise StoreError(f"{path} is damaged ({error.error_count()} fields); align again") from error

@@ -1,0 +1,205 @@
+"""Every number that a training run depends on: presets in YAML, one file a method, validated here.
+
+`paper` is the setting of arXiv 2507.11155 with each oddity of the authors' code as a switch of its own,
+`default` the same method without them, `tiny` is `default` sized for the embedded model.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ucbench.errors import UcbenchError, UnknownNameError
+from ucbench.record import Frozen
+
+Method = Literal["ppo", "sft", "dpo", "grpo", "rloo"]
+METHODS: tuple[Method, ...] = ("ppo", "sft", "dpo", "grpo", "rloo")
+PRESETS = ("default", "paper", "tiny")
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class LoraSettings(Frozen):
+    """Low-rank adapters on the linear layers of the language model, and nowhere else."""
+
+    r: Count
+    alpha: Positive
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class RewardSettings(Frozen):
+    """What an answer earns; see `ucbench.align.reward` for the terms."""
+
+    judge: str = "classifier"
+    """Any judge with probabilities."""
+    classifier: NotNegative = 1.0
+    """Weight of the normalised cross-entropy term."""
+    floor: Positive = 5.0
+    """Cross-entropies above this many nats count as this many."""
+    normaliser: Literal["fixed", "running", "batch_min_max"] = "fixed"
+    """`fixed` maps [-floor, 0] to [-1, 1]; `running` and `batch_min_max` depend on the batches seen."""
+    length_bonus: NotNegative = 0.0
+    """Weight of tokens / max_new_tokens."""
+    length_bonus_bounded: bool = True
+    """Only right answers (probability of the right label above one half) get the length bonus."""
+    stop_penalty: NotNegative = 0.0
+    """Taken from an answer that did not end by itself."""
+    repetition_penalty: NotNegative = 0.0
+    """Weight of the share of trigrams that are repeated ones."""
+    scale: Positive = 1.0
+    """Multiplies the sum, the KL term of PPO included."""
+
+
+class Common(Frozen):
+    """What all methods share."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    epochs: Count
+    """Passes over the training items."""
+    max_steps: Count | None = None
+    """Stops there, if the epochs would take longer."""
+    batch_size: Count
+    """Answers (pairs, for DPO) behind one update of all processes together."""
+    micro_batch_size: Count
+    """Answers that go through the model at once; changes memory and speed only."""
+    lr: Positive
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    schedule: Literal["cosine", "constant"] = "cosine"
+    grad_clip: Positive = 1.0
+    weight_decay: NotNegative = 0.0
+    max_new_tokens: Count = 512
+    lora: LoraSettings
+    quantise: Literal["nf4"] | None = None
+    """4-bit base weights with double quantisation; needs a CUDA device and bitsandbytes."""
+    probe_every: Annotated[int, Field(ge=0)] = 20
+    """Steps between two greedy evaluations on held-back pictures; 0 for none."""
+    checkpoint_every: Count = 20
+
+
+class PPOSettings(Common):
+    """Proximal policy optimisation (Schulman et al. 2017) with a value head and no reward model."""
+
+    method: Literal["ppo"] = "ppo"
+    reward: RewardSettings
+    temperature: Positive = 1.0
+    ppo_epochs: Count = 1
+    """Passes over one batch of answers."""
+    minibatches: Count = 1
+    """Updates a pass."""
+    clip: Positive = 0.2
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    lam: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    kl: NotNegative
+    """Coefficient of the distance to the starting model."""
+    kl_estimator: Literal["k1", "k1_positive", "k3"] = "k1"
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Subtracted from each token's reward, or added to the loss."""
+    max_kl: Positive | None = None
+    """Training stops when the mean KL of an answer passes this many nats."""
+    entropy: NotNegative = 0.0
+    value: Literal["shared", "separate"] = "shared"
+    """A head on the policy's own trunk, or on a trunk with an adapter of its own."""
+    value_gradient: bool = False
+    """Whether the loss of a shared head reaches the adapter."""
+    value_lr: Positive
+    value_coefficient: NotNegative = 0.5
+    value_clip: Positive | None = 0.2
+    whiten: bool = True
+    dropout_in_update: bool = False
+    pad_answers: Literal["longest", "max"] = "longest"
+    score_at: Literal["last_token", "last_column"] = "last_token"
+    mask_pads: bool = True
+    """False: whitening and every mean run over the padding too."""
+
+
+class SFTSettings(Common):
+    """Supervised fine-tuning on fixed answers made from label and concept."""
+
+    method: Literal["sft"] = "sft"
+
+
+class DPOSettings(Common):
+    """Direct preference optimisation (Rafailov et al. 2023) on pairs made from label and concept."""
+
+    method: Literal["dpo"] = "dpo"
+    kl: Positive
+    """DPO's beta."""
+
+
+class OnlineSettings(Common):
+    """What GRPO and RLOO share: several answers to one question are each other's baseline."""
+
+    reward: RewardSettings
+    temperature: Positive = 1.0
+    generations: Annotated[int, Field(ge=2)] = 8
+    """Answers to one question."""
+    kl: NotNegative
+
+
+class GRPOSettings(OnlineSettings):
+    """Group-relative policy optimisation (Shao et al. 2024)."""
+
+    method: Literal["grpo"] = "grpo"
+
+
+class RLOOSettings(OnlineSettings):
+    """REINFORCE leave-one-out (Ahmadian et al. 2024)."""
+
+    method: Literal["rloo"] = "rloo"
+
+
+Settings = PPOSettings | SFTSettings | DPOSettings | GRPOSettings | RLOOSettings
+_ADAPTER: TypeAdapter[Settings] = TypeAdapter(Annotated[Settings, Field(discriminator="method")])
+
+
+@cache
+def _presets(method: str) -> dict[str, dict[str, Any]]:
+    text = files("ucbench.align").joinpath("presets", f"{method}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def load(method: str, preset: str = "default", **changes: Any) -> Settings:
+    """A method's preset with `changes` on top; a change of None is none, `reward__judge` goes deeper.
+
+    Raises `UnknownNameError` for a method or preset that does not exist, `UcbenchError` for a value out
+    of range or a setting that the method does not have.
+    """
+    if method not in METHODS:
+        raise UnknownNameError(f"there is no method {method!r}; --method takes one of {', '.join(METHODS)}")
+    presets = _presets(method)
+    if preset not in presets:
+        raise UnknownNameError(
+            f"{method} has no preset {preset!r}; --preset takes one of {', '.join(presets)}"
+        )
+    content: dict[str, Any] = {"method": method, **presets[preset]}
+    for path, value in changes.items():
+        if value is None:
+            continue
+        *parents, key = path.split("__")
+        place = content
+        for parent in parents:
+            place[parent] = dict(place.get(parent, {}))
+            place = place[parent]
+        place[key] = value
+    return parse(content)
+
+
+def parse(content: dict[str, Any]) -> Settings:
+    """Settings from their JSON form. Raises `UcbenchError`."""
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # The discriminator is part of the path: ('ppo', 'lr').
+        name = "_".join(str(part) for part in first["loc"][1:]) or "settings"
+        option = f"--{name.replace('_', '-')}"
+        method = content.get("method")
+        if first["type"] == "extra_forbidden":
+            raise UcbenchError(f"{method} has no setting {name}; leave {option} out") from error
+        raise UcbenchError(f"{option} {first['input']!r}: {first['msg'].lower()}") from error
