@@ -57,11 +57,15 @@ def plan(
     limit: int | None = None,
     batch_size: int = 64,
 ) -> Plan:
-    """Lay out an evaluation without answering anything."""
+    """Lay out an evaluation without answering anything.
+
+    Raises `UcbenchError` for a model that was trained on these very items.
+    """
     if batch_size < 1:
         raise UcbenchError(f"--batch-size must be at least 1, not {batch_size}")
     if limit is not None and limit < 1:
         raise UcbenchError(f"--limit must be at least 1, not {limit}")
+    _check_untrained(vlm, track, split)
     samples = track.samples(split, draw, limit)
     if limit is not None and len(samples) == len(whole := track.samples(split, draw)):
         samples, limit = whole, None  # a limit that limits nothing is a whole run
@@ -76,6 +80,18 @@ def plan(
     )
     folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
     return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
+
+
+def _check_untrained(vlm: VLM, track: Track, split: Split) -> None:
+    """`trained_on` names items as track/version/split."""
+    for items in vlm.entry.trained_on:
+        # Versions of a track share most of their items, so any version counts.
+        if (items.split("/")[0], items.rpartition("/")[2]) == (track.id, split):
+            other = "test" if split == "train" else "train"
+            raise UcbenchError(
+                f"{vlm.entry.adapter or vlm.entry.model} was trained on the {split} split of {track.id}, "
+                f"so its answers there would show nothing; take --split {other}"
+            )
 
 
 def evaluate(

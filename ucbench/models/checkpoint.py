@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,30 @@ PATTERNS = (
 def check(folder: Path, name: str) -> dict[str, Any]:
     """Return the parsed config of an image-text checkpoint that is safe to load.
 
-    Raises `ModelError`: no or broken config.json, an architecture that transformers does not have
-    (whose code would come from the checkpoint), no safetensors weights, weights cut short.
+    Raises `ModelError`: an adapter, no or broken config.json, an architecture that transformers does
+    not have (whose code would come from the checkpoint), no safetensors weights, weights cut short.
     """
-    config = _read_json(folder / "config.json", name)
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{name} is a PEFT adapter, not a whole model; merge it into its base model first")
+    config = read_json(folder / "config.json", name)
     _check_architecture(config, name)
     for path in _weights(folder, name):
-        _check_safetensors(path, name)
+        check_safetensors(path, name)
     return config
 
 
-def digest(folder: Path) -> str:
+def digest(folder: Path, patterns: Sequence[str] = PATTERNS) -> str:
     """`sha256:` and 16 hex digits over names and contents of the files that can change an answer."""
     total = hashlib.sha256()
-    for path in sorted({path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}):
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         total.update(f"{path.relative_to(folder).as_posix()}\x00{content}\n".encode())
     return f"sha256:{total.hexdigest()[:16]}"
 
 
-def _read_json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the checkpoint `name`. Raises `ModelError` when there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -101,7 +102,7 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _weights(folder: Path, name: str) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        table = _read_json(index, name).get("weight_map")
+        table = read_json(index, name).get("weight_map")
         shards = set(table.values()) if isinstance(table, dict) else set()
         if not shards or any(not isinstance(shard, str) or Path(shard).name != shard for shard in shards):
             raise ModelError(f"{index.name} of {name} is damaged; copy or download the checkpoint again")
@@ -112,15 +113,21 @@ def _weights(folder: Path, name: str) -> list[Path]:
     single = folder / "model.safetensors"
     if single.exists():
         return [single]
+    raise no_weights(folder, name, single.name)
+
+
+def no_weights(folder: Path, name: str, expected: str) -> ModelError:
+    """What to say of a folder without its weights file: whether there are pickles instead."""
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
-        raise ModelError(
+        return ModelError(
             f"{name} has its weights as pickles only, which can run code and are never opened; "
             "convert them to safetensors"
         )
-    raise ModelError(f"{name} has no weights; a file model.safetensors is expected")
+    return ModelError(f"{name} has no weights; a file {expected} is expected")
 
 
-def _check_safetensors(path: Path, name: str) -> None:
+def check_safetensors(path: Path, name: str) -> None:
+    """Open a weights file without loading it. Raises `ModelError` when it is damaged or cut short."""
     from safetensors import SafetensorError, safe_open
 
     try:

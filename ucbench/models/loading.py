@@ -76,7 +76,7 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{name} does not fit into the memory of {device}; use a smaller dtype") from error
     except Exception as error:  # Anything can be wrong with files that others wrote.
-        raise ModelError(f"{name} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{name} cannot be loaded: {first_line(error)}") from error
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name} lacks a tokenizer or an image processor; its checkpoint is incomplete")
     if model.config.is_encoder_decoder:
@@ -87,7 +87,8 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
     return Loaded(model, processor, family, str(model.dtype).removeprefix("torch."))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error of others', for one sentence of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
 

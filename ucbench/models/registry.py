@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ucbench.errors import UnknownNameError
+from ucbench.errors import ModelError, UnknownNameError
 from ucbench.models.base import VLM
 from ucbench.record import Decoding, Entry
 
 if TYPE_CHECKING:
+    from ucbench.models.adapter import Adapter
     from ucbench.models.loading import Loaded
 
 #: Checkpoints that come with the package, by name. No Hub id can have the prefix.
@@ -50,36 +51,66 @@ def load(
     revision: str | None = None,
     system_prompt: str | None = None,
 ) -> VLM:
-    """Load `embedded:tiny-vlm`, a local folder, or a Hub model `owner/name`.
+    """Load `embedded:tiny-vlm`, a local folder, or a Hub model `owner/name`; a LoRA adapter with its base.
 
     A folder that exists wins over a Hub id of the same spelling. On the entry a folder is `local:` and
-    its last name only, since paths are private; its revision is a hash of its content.
+    its last name only, since paths are private; its revision is a hash of its content. For an adapter,
+    the entry's model and revision are those of its base, and `revision` is the adapter's own.
     Raises `UnknownNameError`, `AccessError` or `ModelError`.
     """
+    folder, public, commit = _find(name, revision)
+
+    from ucbench.models import adapter
     from ucbench.models.local import LocalVLM
 
-    base = load_base(name, dtype=dtype, device=device, revision=revision)
+    if adapter.is_adapter(folder):
+        tuned = adapter.read(folder, public, commit)
+        base = _load_base_of(tuned, dtype, device)
+        loaded = adapter.attach(base.loaded, tuned)
+    else:
+        tuned = None
+        base = _load_whole(folder, public, commit, dtype, device)
+        loaded = base.loaded
     entry = Entry(
         model=base.name,
         revision=base.revision,
-        dtype=base.loaded.dtype,
+        dtype=loaded.dtype,
+        adapter=tuned.identity if tuned else None,
         system_prompt=system_prompt,
         decoding=decoding,
+        trained_on=tuned.trained_on if tuned else (),
     )
-    return LocalVLM(base.loaded, entry)
+    return LocalVLM(loaded, entry)
 
 
 def load_base(
     name: str, *, dtype: str | None = None, device: str | None = None, revision: str | None = None
 ) -> Base:
     """Load a whole model, found and checked as by `load`; an adapter is refused. Raises as `load` does."""
-    folder, public, commit = _find(name, revision)
+    return _load_whole(*_find(name, revision), dtype, device)
 
+
+def _load_whole(folder: Path, public: str, commit: str | None, dtype: str | None, device: str | None) -> Base:
     from ucbench.models.checkpoint import digest
     from ucbench.models.loading import load_folder
 
     loaded = load_folder(folder, name=public, dtype=dtype, device=device)
     return Base(loaded, public, commit or digest(folder), folder)
+
+
+def _load_base_of(adapter: Adapter, dtype: str | None, device: str | None) -> Base:
+    """The base of an adapter, on the revision that it was trained on where that is known."""
+    try:
+        found = _find(adapter.base, adapter.base_revision)
+    except UnknownNameError as error:
+        raise ModelError(f"the base model of {adapter.name} cannot be found: {error}") from error
+    base = _load_whole(*found, dtype, device)
+    if adapter.trained_revision not in (None, base.revision):
+        raise ModelError(
+            f"{adapter.name} was trained on revision {adapter.trained_revision} of {base.name}, but here is "
+            f"{base.revision}; bring back the base as it was, or train the adapter again"
+        )
+    return base
 
 
 def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
