@@ -6,8 +6,8 @@ processes, meet the same questions at the same step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class TrainingSet:
     track_version: str
     items: tuple[TrainItem, ...]
     probe: tuple[Sample, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Concept id -> name, for the answers that SFT and DPO learn from."""
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -108,7 +110,10 @@ def training_set(track: Track, *, limit: int | None = None) -> TrainingSet:
         size = min(size, max(1, limit // 2))
     kept = {id(item) for side in sides.values() for item in _spread(side, size)}
     probe = track.samples("train", PROBE_DRAW, PROBE_PICTURES + 1)
-    return TrainingSet(track.id, track.version, tuple(i for i in items if id(i) in kept), tuple(probe))
+    names = {concept.id: concept.name for concept in track.concepts}
+    return TrainingSet(
+        track.id, track.version, tuple(i for i in items if id(i) in kept), tuple(probe), names
+    )
 
 
 def _items(samples: Sequence[Sample]) -> list[TrainItem]:
