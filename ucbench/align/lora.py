@@ -6,10 +6,13 @@ A bare list of suffixes (q_proj, ...) would hit the vision tower too, whose laye
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ucbench.align.settings import LoraSettings
 from ucbench.errors import ModelError
+
+if TYPE_CHECKING:
+    from ucbench.models.registry import Base
 
 
 def targets(model: Any, name: str) -> str:
@@ -31,16 +34,21 @@ def targets(model: Any, name: str) -> str:
     return rf"{re.escape(prefix)}\..*\b({'|'.join(sorted(leaves))})"
 
 
-def config(model: Any, name: str, settings: LoraSettings, base: str | None = None) -> Any:
-    """The PEFT configuration; `base` is what `adapter_config.json` names as the base model."""
+def base_of(base: Base) -> str:
+    """How an adapter names its base: by the name it is found under, or by the path of a local folder."""
+    return str(base.folder.resolve()) if base.name.startswith("local:") else base.name
+
+
+def config(base: Base, settings: LoraSettings) -> Any:
+    """The PEFT configuration of an adapter on `base`. Raises `ModelError`."""
     from peft import LoraConfig
 
     return LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=targets(model, name),
-        base_model_name_or_path=base or name,
+        target_modules=targets(base.loaded.model, base.name),
+        base_model_name_or_path=base_of(base),
         task_type="CAUSAL_LM",
         bias="none",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -43,17 +43,14 @@ class AlignRecord(Frozen):
     answers: int = Field(description="Answers (pairs, for DPO) that the updates learned from.")
     trainable_parameters: int
     rewarding_judge: str | None = None
-    status: Literal["complete", "stopped"] = "complete"
-    reason: str | None = None
-    """Why a stopped run stopped."""
     seconds: float
     peak_memory_bytes: int | None = None
     processes: int = 1
     started_at: datetime
     code_version: str
     code_revision: str | None = None
-    packages: dict[str, str] = {}
-    hardware: dict[str, str] = {}
+    packages: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, str] = Field(default_factory=dict)
 
     def to_json(self) -> str:
         """The canonical text of `align.json`."""

@@ -174,7 +174,7 @@ class Normaliser:
             return 1.0 + 2.0 * values / self._floor
         if self._kind == "batch_min_max":
             low, spread = float(everyone.min()), float(np.ptp(everyone))
-            return (values - low) / spread if spread > 0 else np.zeros_like(values)
+            return (values - low) / (spread or 1.0)
         self._update(everyone)
         deviation = (self._squares / self._n) ** 0.5
         return (values - self._mean) / max(deviation, 1e-8)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from ucbench.errors import UcbenchError, UnknownNameError
 from ucbench.record import Frozen
@@ -77,6 +77,8 @@ class Common(Frozen):
     lora: LoraSettings
     quantise: Literal["nf4"] | None = None
     """4-bit base weights with double quantisation; needs a CUDA device and bitsandbytes."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
     probe_every: Annotated[int, Field(ge=0)] = 20
     """Steps between two greedy evaluations on held-back pictures; 0 for none."""
     checkpoint_every: Count = 20
@@ -116,6 +118,12 @@ class PPOSettings(Common):
     score_at: Literal["last_token", "last_column"] = "last_token"
     mask_pads: bool = True
     """False: whitening and every mean run over the padding too."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PPOSettings:
+        if self.score_at == "last_column" and self.mask_pads:
+            raise ValueError("score_at last_column puts the score on padding, so it needs mask_pads false")
+        return self
 
 
 class SFTSettings(Common):

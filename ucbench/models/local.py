@@ -67,8 +67,8 @@ class LocalVLM:
             loaded.processor, loaded.model.config, name=entry.model, system_prompt=entry.system_prompt
         )
         self._lock = threading.Lock()
-        self._stop_ids = _stop_ids(self._model, self._tokenizer)
-        self._pad_id = _pad_id(self._tokenizer, self._stop_ids)
+        self._stop_ids = stop_ids(self._model, self._tokenizer)
+        self._pad_id = pad_id(self._tokenizer, self._stop_ids)
         # The checkpoint's own generation settings (sampling, penalties) must not leak into the answers.
         self._model.generation_config = self._generation_config()
         shares = loaded.family is not None and self._prompts.image_comes_first and self._attends_to_all()
@@ -388,7 +388,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that ends an answer: the checkpoint's own and its tokenizer's."""
     own = model.generation_config.eos_token_id
     ids = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None}
@@ -399,6 +399,6 @@ def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _pad_id(tokenizer: Any, stop_ids: frozenset[int]) -> int:
+def pad_id(tokenizer: Any, stop_ids: frozenset[int]) -> int:
     """Pads are masked and cut away, so any token will do."""
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop_ids))

@@ -1,0 +1,94 @@
+"""One alignment from start to end: base, data, method, and the folder that comes out of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ucbench import __version__, provenance
+from ucbench.align import data as training
+from ucbench.align.output import Output
+from ucbench.align.record import AlignRecord, BaseRef
+from ucbench.align.reward import Reward
+from ucbench.align.settings import PPOSettings, Settings, SFTSettings, DPOSettings
+from ucbench.errors import UcbenchError
+from ucbench.judges import registry as judges
+from ucbench.models import registry as models
+from ucbench.tracks.base import Track
+
+#: Called after every step with (steps done, all steps, metrics).
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def align(
+    model: str,
+    track: Track,
+    settings: Settings,
+    *,
+    preset: str,
+    out: Path,
+    resume: bool = False,
+    dtype: str | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+    progress: Progress = lambda _step, _steps, _metrics: None,
+) -> AlignRecord:
+    """Align `model` on the train split of `track` and write the adapter with its record to `out`.
+
+    A folder that holds a run already is left alone unless `resume` is given. Raises `UcbenchError` and
+    its kinds: unknown names, a base that cannot be aligned, a full disk, training that went astray.
+    """
+    output = Output(out)
+    if output.begun and not resume:
+        what = "a finished alignment" if output.finished else "an unfinished alignment"
+        raise UcbenchError(f"{out} holds {what}; add --resume to go on with it, or choose another --out")
+    items = training.training_set(track)
+    reward = None
+    if not isinstance(settings, SFTSettings | DPOSettings):
+        judge = judges.load(settings.reward.judge)
+        reward = Reward(settings.reward, judge, settings.max_new_tokens)
+    base = models.load_base(model, dtype=dtype, device=device, revision=revision)
+
+    started, begin = datetime.now(UTC), time.perf_counter()
+    if isinstance(settings, PPOSettings):
+        from ucbench.align import loop
+
+        assert reward is not None
+        trained = loop.train(
+            base, items, settings, out=output, reward=reward, resume=resume, progress=progress
+        )
+    else:
+        from ucbench.align import baselines
+
+        trained = baselines.train(
+            base, items, settings, out=output, reward=reward, resume=resume, progress=progress
+        )
+    record = AlignRecord(
+        base=BaseRef(
+            model=base.name,
+            path=str(base.folder.resolve()) if base.name.startswith("local:") else None,
+            revision=base.revision,
+        ),
+        method=settings.method,
+        preset=preset,
+        settings=settings.model_dump(mode="json"),
+        track=track.id,
+        track_version=track.version,
+        trained_on=items.trained_on,
+        n_items=len(items.items),
+        steps=trained.steps,
+        answers=trained.answers,
+        trainable_parameters=trained.trainable_parameters,
+        rewarding_judge=reward.judge_id if reward else None,
+        seconds=round(time.perf_counter() - begin, 3),
+        started_at=started,
+        code_version=__version__,
+        code_revision=provenance.code_revision(),
+        packages=provenance.packages(),
+        hardware=provenance.hardware(str(base.loaded.model.device)),
+    )
+    output.write_adapter(trained.model)
+    output.write_record(record)
+    return record
