@@ -14,7 +14,8 @@ import typer
 from ucbench.errors import StoreError, UcbenchError
 
 if TYPE_CHECKING:
-    from ucbench.record import RunRecord
+    from ucbench.models.base import VLM
+    from ucbench.record import Decoding, RunRecord
     from ucbench.runs import Run
 
 app = typer.Typer(
@@ -118,6 +119,7 @@ def judge_run(
 
     from ucbench import evaluate as engine
     from ucbench import runs, terminal
+    from ucbench.format import model_name
     from ucbench.judges import registry as judges
     from ucbench.tracks import registry as tracks
 
@@ -129,7 +131,8 @@ def judge_run(
         return
     engine.judge_answers(found, chosen)
     judged = engine.score(before, found, chosen, track)
-    Console().print(terminal.scores_table(f"{before.entry.model} read by {chosen.id}", judged.scores.overall))
+    model = model_name(before.entry.model, before.entry.adapter)
+    Console().print(terminal.scores_table(f"{model} read by {chosen.id}", judged.scores.overall))
     terminal.say(
         f"verdicts written to {found.judgements_path(chosen.id)}; the record keeps "
         f"{before.judge.id if before.judge else 'no judge'} (--record would change that)"
@@ -221,6 +224,79 @@ def board_show(
     if order not in KEYS:
         raise UnknownNameError(f"there is no score {order!r}; --order takes one of {', '.join(KEYS)}")
     terminal.print_board(boards.load(store), track, order)
+
+
+@app.command("align-report")
+def align_report(
+    model: Annotated[str, typer.Argument(help="The model before alignment: its name, folder or Hub id.")],
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD=FOLDER", help="What ucbench align wrote; repeat it for others."),
+    ] = None,
+    safety_prompt: Annotated[
+        bool, typer.Option(help="Ask the untrained model with a careful system prompt as well.")
+    ] = True,
+    track: Annotated[str, typer.Option(help="What is asked, on its test split.")] = "pictograms",
+    judge: JudgeName = "rules",
+    second_judge: Annotated[
+        str, typer.Option(help="A judge of another kind for the same answers.")
+    ] = "classifier",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only that many samples.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Answers decoded together.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="An answer is cut there.")] = 512,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of the model on the Hub.")] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Set a model, a safety prompt alone and aligned adapters side by side.
+
+    Writes align-report.json into --out, where the site's page Alignment reads it. Killed at any moment, the
+    same command goes on where it was.
+    """
+    from ucbench import terminal
+    from ucbench.align import report, tables
+    from ucbench.align.report_record import REPORT
+    from ucbench.files import write_text
+    from ucbench.judges import registry as judges
+    from ucbench.models import registry as models
+    from ucbench.tracks import registry as tracks
+    from ucbench.world import world
+
+    processes = world()
+    tuned = report.adapters(adapter or [])
+    chosen_track, first, second = tracks.load(track), judges.load(judge), judges.load(second_judge)
+
+    def load(name: str, decoding: Decoding, system_prompt: str | None) -> VLM:
+        return models.load(
+            name,
+            decoding=decoding,
+            dtype=dtype,
+            device=device or processes.device,
+            revision=revision if name == model else None,
+            system_prompt=system_prompt,
+        )
+
+    with _resumable():
+        found = report.report(
+            model,
+            tuned,
+            load=load,
+            track=chosen_track,
+            judge=first,
+            second_judge=second,
+            out=out,
+            safety_prompt=safety_prompt,
+            limit=limit,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            processes=processes,
+            show=lambda label: terminal.progress(label, quiet=not processes.is_main),
+        )
+    if processes.is_main:
+        write_text(out / REPORT, found.to_json())
+        tables.print_report(found)
+        terminal.say(f"written to {out / REPORT}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ucbench.errors import UnknownNameError
-from ucbench.format import MISSING, absent, count, fraction, interval, rank
+from ucbench.format import MISSING, absent, count, fraction, interval, model_name, rank
 from ucbench.record import RunRecord, ScoreMap
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _lines(label: str) -> Callable[[int, int], None]:
     return show
 
 
-def _table(title: str) -> Table:
+def new_table(title: str) -> Table:
     """An empty table in the house style: hairlines, no frame, so that 80 columns hold it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -93,7 +93,7 @@ def scores_table(title: str, scores: ScoreMap) -> Table:
 
     from ucbench.metrics.keys import KEYS
 
-    table = _table(escape(title))
+    table = new_table(escape(title))
     for name in ("score", "value", "95% interval", "answers", "clusters", "coverage"):
         table.add_column(name, justify="left" if name == "score" else "right", no_wrap=True)
     for key in KEYS:
@@ -116,7 +116,8 @@ def print_record(record: RunRecord) -> None:
 
     console = Console()
     track, counts = record.track, record.counts
-    console.print(scores_table(f"{record.entry.model} on {track.id} ({track.split})", record.scores.overall))
+    model = model_name(record.entry.model, record.entry.adapter)
+    console.print(scores_table(f"{model} on {track.id} ({track.split})", record.scores.overall))
     for name, scores in record.scores.by_subset.items():
         if not scores:
             continue
@@ -160,7 +161,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
     for name, rows in board.rows.groupby("track", sort=True):
         if track and name != track:
             continue
-        table = _table(f"Track {escape(str(name))}, by {order}")
+        table = new_table(f"Track {escape(str(name))}, by {order}")
         table.add_column("rank", justify="right", no_wrap=True)
         table.add_column("model", overflow="fold", min_width=_MODEL_WIDTH)
         for key in shown:
@@ -169,7 +170,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
         for row in measured_first.sort_values(
             ["reported", order], ascending=[True, False], na_position="last", kind="stable"
         ).to_dict("records"):
-            model = " + ".join(escape(str(row[k])) for k in ("model", "adapter") if isinstance(row[k], str))
+            model = escape(model_name(row["model"], row["adapter"]))
             about = (
                 escape(str(row["provenance"]))
                 if row["reported"]
@@ -220,7 +221,7 @@ def print_agreement(run: Run, first: str, second: str) -> None:
 
     left, right = run.frame(first), run.frame(second)
     kept = left["label"].notna().to_numpy() & right["label"].notna().to_numpy()
-    table = _table(f"{first} and {second}")
+    table = new_table(f"{first} and {second}")
     for name in ("kind", "answers", "agreement", "Cohen's kappa"):
         table.add_column(name, justify="left" if name == "kind" else "right")
     groups = [("all", kept)] + [

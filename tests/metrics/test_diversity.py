@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from ucbench.metrics.diversity import one_minus_self_bleu
+from ucbench.metrics.diversity import mean_over_questions, one_minus_self_bleu
 
 
 def by_nltk(texts: list[str]) -> float:
@@ -72,3 +72,16 @@ def test_ends_of_the_scale() -> None:
 def test_one_text_has_no_diversity(sample: list[str]) -> None:
     with pytest.raises(ValueError, match="at least two"):
         one_minus_self_bleu(sample)
+
+
+def test_the_mean_over_questions_takes_answers_at_even_distances() -> None:
+    same, other = ["a b c d e"] * 6, ["f g h i j", "k l m n o"] * 3
+    assert mean_over_questions([same], n=3) == (pytest.approx(one_minus_self_bleu(same[:3])), 3)
+    # Places 0, 2 and 4 of six hold one and the same answer.
+    assert mean_over_questions([other], n=3)[0] == pytest.approx(0.0)
+    assert mean_over_questions([same, other], n=6) == (
+        pytest.approx((one_minus_self_bleu(same) + one_minus_self_bleu(other)) / 2), 6,
+    )  # fmt: skip
+    assert mean_over_questions([same, same[:2]])[1] == 2
+    assert mean_over_questions([same, []]) == (None, 0)
+    assert mean_over_questions([])[0] is None

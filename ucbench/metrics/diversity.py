@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,20 @@ def one_minus_self_bleu(texts: Sequence[str]) -> float:
     brevity = np.where(lengths > reference, 0.0, 1.0 - reference / np.maximum(lengths, 1))
     bleu = np.where(has_match, np.exp(log_bleu + brevity), 0.0)
     return float(1.0 - bleu.mean())
+
+
+def mean_over_questions(answers: Iterable[Sequence[str]], n: int = 20) -> tuple[float | None, int]:
+    """Mean over questions of the 1-SelfBLEU of `n` of each question's answers, taken at even distances.
+
+    Returns it with the number of answers really taken: the value falls as that grows, and most quickly for
+    so small a language as the embedded model's. None when some question has fewer than two answers.
+    """
+    groups = list(answers)
+    n = min([n, *map(len, groups)])
+    if n < 2 or not groups:
+        return None, n
+    values = [one_minus_self_bleu([texts[i * len(texts) // n] for i in range(n)]) for texts in groups]
+    return sum(values) / len(values), n
 
 
 def _clipped_matches(grams: Ints, owner: Ints, n: int) -> Ints:

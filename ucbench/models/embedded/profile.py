@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ucbench.judges.base import Item
 from ucbench.judges.rules import RulesJudge
-from ucbench.metrics.diversity import one_minus_self_bleu
+from ucbench.metrics.diversity import mean_over_questions
 from ucbench.models import registry
 from ucbench.models.base import VLM
 from ucbench.record import Decoding
@@ -153,15 +153,10 @@ def profile(checkpoint: str = MODEL, draws: Sequence[int] = (1, 2, 3, 4, 5)) -> 
     )
 
 
-def _diversity(frame: pd.DataFrame, kind: str, n: int = 20) -> tuple[float, int]:
-    """Mean over the questions of a kind of the 1-SelfBLEU of `n` answers, taken at even distances.
-
-    The value falls as `n` grows, and most quickly for so small a language.
-    """
-    values = []
-    for _, texts in frame[frame["kind"] == kind].groupby("template")["text"]:
-        values.append(one_minus_self_bleu([texts.iloc[i * len(texts) // n] for i in range(n)]))
-    return sum(values) / len(values), n
+def _diversity(frame: pd.DataFrame, kind: str) -> tuple[float, int]:
+    texts = [list(texts) for _, texts in frame[frame["kind"] == kind].groupby("template")["text"]]
+    value, n = mean_over_questions(texts)
+    return (float("nan") if value is None else value), n
 
 
 def render(measured: Profile) -> str:
