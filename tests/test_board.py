@@ -14,13 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from ucbench import board as boards
-from ucbench import evaluate, reported, runs
+from ucbench import evaluate, reported, runs, terminal
 from ucbench.cli import app
 from ucbench.errors import StoreError
 from ucbench.judges import registry as judges
 from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord
 from ucbench.tracks import registry as tracks
+from ucbench.verify import verify
 
 
 @pytest.fixture
@@ -166,3 +167,25 @@ def test_a_record_refuses_unknown_fields(store: Path) -> None:
     content = json.loads((next(iter(runs.find(store))).folder / runs.RECORD).read_text())
     with pytest.raises(ValueError, match="Extra inputs"):
         RunRecord.model_validate({**content, "rank": 1})
+
+
+def test_adapters_of_one_model_are_rows_of_their_own(
+    scripted: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    track, judge = tracks.load("pictograms"), judges.load("rules")
+    adapters = [None, "local:ppo@sha256:16deeca7090dbca3", "local:ppo@sha256:26309e871b8001d8"]
+    for adapter in adapters:
+        vlm = scripted("acme/vlm", 0.9)
+        vlm.entry = vlm.entry.model_copy(
+            update={"adapter": adapter, "trained_on": ("pictograms/1/train",) if adapter else ()}
+        )
+        evaluate.evaluate(vlm, track, judge, out=tmp_path, limit=6)
+    board = boards.build([tmp_path], tmp_path)
+    assert set(board.rows["adapter"].dropna()) == set(adapters[1:])
+    assert set(board.rows["trained_on"].dropna()) == {"pictograms/1/train"}
+    assert board.rows["entry"].nunique() == 3
+    assert all(check.rejudged and not check.problems for check in verify([tmp_path]))
+    terminal.print_board(board, None, boards.RANK_KEY)
+    shown = "".join(capsys.readouterr().out.split())
+    assert "local:ppo@16deeca" in shown
+    assert "local:ppo@26309e8" in shown

@@ -80,6 +80,14 @@ def short_revision(revision: Any) -> str:
     return digits[:7] if is_hash else text
 
 
+def model_name(model: Any, adapter: Any) -> str:
+    """A model, with its adapter when it has one: `acme/vlm + local:ppo@16deeca`."""
+    if absent(adapter):
+        return str(model)
+    name, at, version = str(adapter).rpartition("@")
+    return f"{model} + {name}{at}{short_revision(version)}"
+
+
 def concept_title(name: str) -> str:
     """A concept's name at the beginning of a line: the official names mix their capitals."""
     return name[:1].upper() + name[1:]

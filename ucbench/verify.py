@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ucbench import board as boards
 from ucbench import runs
 from ucbench.errors import UcbenchError
+from ucbench.format import model_name
 from ucbench.record import RunRecord, Scores
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
@@ -67,7 +68,7 @@ def verify(stores: Sequence[Path]) -> list[Check]:
 
 
 def _name(record: RunRecord) -> str:
-    return " + ".join(part for part in (record.entry.model, record.entry.adapter) if part)
+    return model_name(record.entry.model, record.entry.adapter)
 
 
 def _check_files(run: Run, board: boards.Board, check: Check) -> None:

@@ -19,7 +19,7 @@ from ucbench import format
 from ucbench.errors import BadImageError, StoreError, UcbenchError
 from ucbench.judges import registry as judges
 from ucbench.runs import Run
-from ucbench.site import charts, findings, loading, tables, trial
+from ucbench.site import charts, concept_view, findings, loading, tables, trial
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading
 from ucbench.site.columns import BY_KEY, COLUMNS, filled, ordered, select
 from ucbench.site.loading import Stores
@@ -52,6 +52,29 @@ def test_signs_and_intervals() -> None:
     assert format.short_revision("a" * 40) == "aaaaaaa"
     assert format.short_revision("sha256:1be90691209045b7") == "1be9069"
     assert format.short_revision("main") == "main"
+
+
+def test_adapters_of_one_model_are_told_apart_everywhere() -> None:
+    """Two versions of an adapter from folders of one name, their base, and the base with a system prompt."""
+    base = row("acme/vlm", temperature=0.0, image_alignment=0.4, text_alignment=0.9)
+    tuned = [
+        base | {"run_id": digits, "adapter": f"local:ppo@sha256:{digits}", "trained_on": "pictograms/1/train"}
+        for digits in ("16deeca7090dbca3", "26309e871b8001d8")
+    ]
+    asked_to_care = base | {"run_id": "care", "system_prompt": "Be careful."}
+    rows = [base, *tuned, asked_to_care]
+    names = ["acme/vlm", "acme/vlm + local:ppo@16deeca", "acme/vlm + local:ppo@26309e8"]
+    assert [tables.name(line) for line in rows] == [*names, "acme/vlm"]
+    assert [line.name for line in findings.dumbbells(rows)] == [*names, "acme/vlm"]
+    assert len({(tables.name(line), tables.identity(line)) for line in rows}) == 4
+    assert tables.identity(asked_to_care) == "greedy · with a system prompt"
+    assert "trained on pictograms/1/train" in tables.identity(tuned[0])
+    shown = tables.board(rows, COLUMNS[:2], sort=COLUMNS[0].key, reverse=False, caption="")
+    assert all(name in shown for name in names)
+    assert "All 3 models" in findings.sentence(rows)
+    assert len(set(concept_view._labels(rows).values())) == 4
+    assert select(rows, search="ppo@16deeca") == select(rows, search="16deeca7090dbca3") == tuned[:1]
+    assert format.model_name("acme/vlm", "ppo") == "acme/vlm + ppo"
 
 
 @given(st.floats(0, 1))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ucbench.format import absent
+from ucbench.format import absent, model_name
 from ucbench.metrics.keys import KEYS, Better
 
 Row = Mapping[str, Any]
@@ -97,7 +97,9 @@ def select(
     words = search.casefold().split()
     kept = []
     for row in rows:
-        name = " ".join(str(row[field]) for field in ("model", "adapter") if not absent(row.get(field)))
+        adapter = row.get("adapter")
+        # As it is shown, and in full.
+        name = f"{model_name(row['model'], adapter)} {'' if absent(adapter) else adapter}"
         coverage = row.get("image_alignment_coverage")
         if not all(word in name.casefold() for word in words):
             continue

@@ -59,6 +59,7 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
                 f"{count(row.get('n_questions'))} questions about {count(row.get('n_samples'))} images",
             ),
             ("Revision", row.get("revision")),
+            ("Adapter", row.get("adapter")),
             ("Number format", row.get("dtype")),
             ("Decoding", f"{drawn}, at most {count(row.get('max_new_tokens'))} tokens"),
             ("System prompt", row.get("system_prompt")),

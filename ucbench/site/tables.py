@@ -12,6 +12,7 @@ from ucbench.format import (
     escape,
     fraction,
     interval,
+    model_name,
     rank,
     short_revision,
 )
@@ -24,12 +25,11 @@ _DOWN = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 9 1 2h8z"/></sv
 
 def name(row: Row) -> str:
     """A row's model, with its adapter when it has one."""
-    adapter = row.get("adapter")
-    return str(row["model"]) if absent(adapter) else f"{row['model']} + {adapter}"
+    return model_name(row["model"], row.get("adapter"))
 
 
 def identity(row: Row) -> str:
-    """What tells two rows of one model apart: revision, dtype, decoding. Empty for reported rows."""
+    """What tells two rows of one model apart: revision, dtype, decoding, ... Empty for reported rows."""
     if row["provenance"] == "reported":
         return ""
     temperature: Any = row.get("temperature")
@@ -41,6 +41,7 @@ def identity(row: Row) -> str:
         else "greedy"
         if float(temperature) == 0
         else f"temperature {temperature:g}",
+        "" if absent(row.get("system_prompt")) else "with a system prompt",
         "" if absent(row.get("trained_on")) else f"trained on {row['trained_on']}",
     ]
     return " · ".join(part for part in parts if part)
