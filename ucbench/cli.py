@@ -39,7 +39,9 @@ RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="embedded:tiny-vlm, a folder, or a Hub id (owner/name).")],
+    model: Annotated[
+        str, typer.Argument(help="embedded:tiny-vlm, a Hub id (owner/name), a folder of a model or adapter.")
+    ],
     track: Annotated[str, typer.Option(help="What is asked.")] = "pictograms",
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
     draw: Annotated[
