@@ -43,8 +43,8 @@ def answer(question: Question, label: str, concept: str) -> str:
         sentence = ANSWERS[question.template][label]
     except KeyError:
         raise UcbenchError(
-            f"there is no fixed answer to question {question.id} ({question.template}); sft and dpo learn the "
-            "five image alignment questions only, so choose another method or track"
+            f"there is no fixed answer to question {question.id} ({question.template}); sft and dpo learn "
+            "from the five questions about an image only, so choose another method or track"
         ) from None
     return sentence.format(concept=concept)
 

@@ -7,6 +7,7 @@ own collators do neither for LLaVA-1.5: its template writes no BOS, and no end a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from ucbench.align import lora, templates
 from ucbench.align.baselines.plan import Plan
-from ucbench.align.baselines.trainer import Maker, Ours, places
-from ucbench.align.data import Draw, TrainingSet
+from ucbench.align.baselines.trainer import Images, Maker, Ours, places
+from ucbench.align.data import TrainingSet
 from ucbench.align.settings import DPOSettings, SFTSettings
 from ucbench.errors import ModelError
 from ucbench.models.local import pad_id, stop_ids
@@ -82,13 +83,14 @@ class Chat:
         self._stop_ids = stop_ids(loaded.model, self._tokenizer)
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token_id = pad_id(self._tokenizer, self._stop_ids)
+        self._image = Images()
         self._known: dict[tuple[str, str], tuple[str, int]] = {}
 
     def encode(self, rows: Sequence[tuple[Sample, str, str]]) -> Batch:
         """The processor's tensors, padded on the right; `completion_mask` [n, T] is 1 on answers."""
         texts, counts = zip(*(self.written(question, answer) for _, question, answer in rows), strict=True)
         batch = self._processor(
-            images=[[sample.image.load()] for sample, _, _ in rows],
+            images=[[self._image(sample)] for sample, _, _ in rows],
             text=list(texts),
             add_special_tokens=self._prompts.add_special_tokens,
             padding=True,
@@ -124,8 +126,8 @@ class Chat:
             text += self._tokenizer.convert_ids_to_tokens(self._end)
             tokens = self._tokens(text)
         # Where tokens join prompt and answer, the first of them that differs is the answer's.
-        before = self._prompts.tokens(question)
-        shared = next((i for i, pair in enumerate(zip(before, tokens)) if pair[0] != pair[1]), len(before))
+        pairs = zip(self._prompts.tokens(question), tokens, strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         return text, len(tokens) - shared
 
     @property
@@ -136,6 +138,3 @@ class Chat:
     def _tokens(self, text: str) -> list[int]:
         encoded = self._tokenizer(text, add_special_tokens=self._prompts.add_special_tokens)
         return list(encoded["input_ids"])
-
-
-__all__ = ["Chat", "Draw", "maker"]

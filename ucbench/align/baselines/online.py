@@ -12,7 +12,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from ucbench.align import lora
 from ucbench.align.baselines.plan import Plan
-from ucbench.align.baselines.trainer import Maker, Ours, places
+from ucbench.align.baselines.trainer import Images, Maker, Ours, places
 from ucbench.align.data import Draw, TrainingSet
 from ucbench.align.reward import Floats, Reward, Written
 from ucbench.align.settings import GRPOSettings, OnlineSettings
@@ -31,10 +31,16 @@ class _RLOO(Ours, RLOOTrainer):  # type: ignore[misc]
 def maker(base: Base, data: TrainingSet, settings: OnlineSettings, plan: Plan, reward: Reward) -> Maker:
     """Makes the trainer of the settings' method."""
     draws = plan.draws(data)
-    rewarded = _Rewarded(base, draws, reward)
+    rewarded, image = _Rewarded(base, draws, reward), Images()
+
+    def example(place: int) -> dict[str, Any]:
+        draw = draws[place]
+        content = [{"type": "image"}, {"type": "text", "text": draw.question.text}]
+        prompt = [{"role": "user", "content": content}]
+        return {"prompt": prompt, "images": [image(draw.item.sample)], "place": place}
 
     def examples(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return [_example(draws[row["place"]], row["place"]) for row in rows]
+        return [example(row["place"]) for row in rows]
 
     def make(shared: dict[str, Any], callbacks: list[TrainerCallback]) -> Any:
         config, trainer = (GRPOConfig, _GRPO) if isinstance(settings, GRPOSettings) else (RLOOConfig, _RLOO)
@@ -61,12 +67,6 @@ def maker(base: Base, data: TrainingSet, settings: OnlineSettings, plan: Plan, r
         return made
 
     return make
-
-
-def _example(draw: Draw, place: int) -> dict[str, Any]:
-    content = [{"type": "image"}, {"type": "text", "text": draw.question.text}]
-    image = draw.item.sample.image.load()
-    return {"prompt": [{"role": "user", "content": content}], "images": [image], "place": place}
 
 
 class _Rewarded:

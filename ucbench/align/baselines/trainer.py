@@ -17,6 +17,7 @@ from typing import Any
 
 import datasets
 import torch
+from PIL.Image import Image
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
@@ -29,9 +30,10 @@ from ucbench.align.reward import Reward
 from ucbench.align.schedule import rate
 from ucbench.align.settings import Common
 from ucbench.align.trained import Trained
-from ucbench.errors import StoreError
+from ucbench.errors import BadImageError, StoreError, UcbenchError
 from ucbench.files import sync_folder, write_text
 from ucbench.models.registry import Base
+from ucbench.types import Sample
 
 #: Makes a trainer from the arguments and callbacks that all methods share.
 Maker = Callable[[dict[str, Any], list[TrainerCallback]], Trainer]
@@ -96,6 +98,32 @@ def places(plan: Plan) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"place": range(n), "image": [None] * n})
 
 
+class Images:
+    """Opened pictures, kept in memory as long as they are few. Raises `UcbenchError` for a broken one."""
+
+    #: Bytes of pixels.
+    LIMIT = 512 << 20
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Image] = {}
+        self._bytes = 0
+
+    def __call__(self, sample: Sample) -> Image:
+        """The sample's picture."""
+        image = self._kept.get(sample.id)
+        if image is None:
+            try:
+                image = sample.image.load()
+            except BadImageError as error:
+                raise UcbenchError(
+                    f"the picture of {sample.id} cannot be read ({error}); remove it from the training data"
+                ) from error
+            size = image.width * image.height * 3
+            if self._bytes + size <= self.LIMIT:
+                self._kept[sample.id], self._bytes = image, self._bytes + size
+        return image
+
+
 class Ours:
     """Mixed into a TRL trainer: our schedule, our checkpoints, nothing sent or written beside them."""
 
@@ -150,12 +178,14 @@ def _finish(folder: Path, state: Mapping[str, Any]) -> None:
     write_text(folder / STATE, json.dumps(state, indent=1) + "\n")
 
 
-def found(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    if not folder.is_dir():
-        return []
-    steps = {path: _NAME.fullmatch(path.name) for path in folder.iterdir() if (path / STATE).is_file()}
-    return sorted((path for path, match in steps.items() if match), key=lambda path: int(path.name[11:]))
+def newest(folder: Path) -> Path | None:
+    """The last whole checkpoint of a run."""
+    steps = {
+        int(match[1]): path
+        for path in folder.glob("checkpoint-*")
+        if (match := _NAME.fullmatch(path.name)) and (path / STATE).is_file()
+    }
+    return steps[max(steps)] if steps else None
 
 
 def run(
@@ -174,7 +204,7 @@ def run(
     from ucbench.align import checkpoint
 
     identity = _identity(base, data, settings)
-    last = (found(out.checkpoints) or [None])[-1] if resume else None
+    last = newest(out.checkpoints) if resume else None
     step, degenerate = 0, 0
     if last:
         try:
@@ -304,11 +334,11 @@ class _Report(TrainerCallback):  # type: ignore[misc]
             return
         from ucbench.align.loop import AlignmentStoppedError
 
-        last = (found(self._out.checkpoints) or [None])[-1]
+        last = newest(self._out.checkpoints)
         where = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
         raise AlignmentStoppedError(
-            f"stopped at step {self._done}: the {bad[0].replace('grad_norm', 'gradient')} is not finite, lower "
-            f"--lr; {where}"
+            f"stopped at step {self._done}: the {bad[0].replace('grad_norm', 'gradient')} is not finite; "
+            f"lower --lr; {where}"
         )
 
 
