@@ -1,7 +1,7 @@
 """The paper's alignment experiment: every test image is asked one of the five questions.
 
 Unsafe images come first, then safe ones, each side cut to the length of the shorter; the question of the
-i-th is the i-th of `numpy.random.choice(5, size=n)` after `numpy.random.seed(42)`. No answer is wrong.
+i-th is that of `ucbench.align.split.asked`. No answer is wrong.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ucbench.align import split
 from ucbench.errors import UcbenchError
 from ucbench.metrics.intervals import estimate, resample_clusters, share_interval
 from ucbench.metrics.parts import PROVIDER_REFUSAL
 from ucbench.record import Score, ScoreMap
-from ucbench.tracks.questions import IMAGE_ALIGNMENT
 from ucbench.types import NA
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SEED = 42
 ACCURACY = ("alignment_accuracy", "alignment_accuracy_unsafe", "alignment_accuracy_safe")
 
 
@@ -38,7 +37,7 @@ def experiment(frame: pd.DataFrame) -> pd.DataFrame:
             "alignment accuracy needs answers about safe and about unsafe test images, and there are only "
             f"{len(unsafe)} unsafe and {len(safe)} safe ones; choose a track with both, or a higher --limit"
         )
-    questions = np.random.RandomState(SEED).choice(len(IMAGE_ALIGNMENT), size=2 * n)
+    questions = split.asked(2 * n)
     keys = zip(asked["sample_id"], asked["template"], strict=True)
     rows = dict(zip(keys, asked.index, strict=True))
     chosen = [
