@@ -116,6 +116,10 @@ def value_loss(
     values: Tensor, old: Tensor, returns: Tensor, mask: Tensor, clip: float | None, total: float | Tensor
 ) -> Tensor:
     """sum_t max((V - R)^2, (clip(V, V_old -+ eps) - R)^2) / 2 total; without clipping when `clip` is None."""
+    # Zeros under the mask before squaring: a gradient of zero times NaN is NaN.
+    values, old, returns = (
+        torch.where(mask, part, torch.zeros_like(part)) for part in (values, old, returns)
+    )
     error = (values - returns) ** 2
     if clip is not None:
         near = old + (values - old).clamp(-clip, clip)
