@@ -43,9 +43,15 @@ def maker(base: Base, data: TrainingSet, settings: OnlineSettings, plan: Plan, r
         return [example(row["place"]) for row in rows]
 
     def make(shared: dict[str, Any], callbacks: list[TrainerCallback]) -> Any:
-        config, trainer = (GRPOConfig, _GRPO) if isinstance(settings, GRPOSettings) else (RLOOConfig, _RLOO)
+        if isinstance(settings, GRPOSettings):
+            # Divided by the deviation of its own group, the length of answers that are all right would
+            # weigh as much as being right.
+            config, trainer, own = GRPOConfig, _GRPO, {"scale_rewards": "batch"}
+        else:
+            config, trainer, own = RLOOConfig, _RLOO, {}
         args = config(
             **shared,
+            **own,
             beta=settings.kl,
             num_generations=settings.generations,
             max_completion_length=settings.max_new_tokens,

@@ -50,7 +50,6 @@ _NAMES = {
     "rewards/accuracies": "preferred",
     "rewards/margins": "margin",
     "reward": "reward",
-    "frac_reward_zero_std": "equal_groups",
 }
 #: Names that `online` logs itself.
 _OWN = re.compile(r"reward_(?!std$)\w+|length|accuracy\w*")
