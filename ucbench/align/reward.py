@@ -110,7 +110,7 @@ class Rewards:
     components: dict[str, Floats]
     right: npt.NDArray[np.bool_]
     degenerate: bool
-    """All classifier values of the batch are equal: a relative normaliser has nothing to go by."""
+    """All classifier values of the batch are equal, or below the floor: nothing tells its answers apart."""
 
 
 class Reward:
@@ -151,7 +151,8 @@ class Reward:
             - s.stop_penalty * raw["unended"]
             - s.repetition_penalty * raw["repetition"]
         )
-        return Rewards(total, raw, right, bool(np.ptp(everyone) == 0.0))
+        degenerate = bool(np.ptp(np.maximum(everyone, -s.floor)) == 0.0)
+        return Rewards(total, raw, right, degenerate)
 
 
 class Normaliser:
@@ -174,7 +175,8 @@ class Normaliser:
             return 1.0 + 2.0 * values / self._floor
         if self._kind == "batch_min_max":
             low, spread = float(everyone.min()), float(np.ptp(everyone))
-            return (values - low) / (spread or 1.0)
+            scaled: Floats = (values - low) / (spread or 1.0)
+            return scaled
         self._update(everyone)
         deviation = (self._squares / self._n) ** 0.5
         return (values - self._mean) / max(deviation, 1e-8)
