@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,7 +21,7 @@ from ucbench.align.output import Output, read_log, save_adapter
 from ucbench.align.reward import Reward
 from ucbench.align.settings import RewardSettings, Settings
 from ucbench.align.trained import Trained
-from ucbench.errors import UcbenchError
+from ucbench.errors import StoreError, UcbenchError
 from ucbench.judges import registry as judges
 from ucbench.models import registry as models
 from ucbench.tracks.pictograms import Pictograms
@@ -325,6 +327,58 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path) -> None:
 
     with pytest.raises(AlignmentStoppedError, match=r"step 4: the loss is not finite.*checkpoint-2"):
         train(base, chosen, tmp_path, poison)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-2").write_text("in the way")
+    with pytest.raises(StoreError, match=r"cannot write a checkpoint to .*--resume"):
+        train(models.load_base("embedded:tiny-vlm"), settings("sft"), tmp_path)
+    assert [row["step"] for row in read_log(tmp_path / "train.jsonl")] == [1, 2]
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="choose another folder with --out"):
+        train(models.load_base("embedded:tiny-vlm"), settings("sft"), tmp_path / "file")
+
+
+@pytest.mark.parametrize("method", ["dpo", "grpo"])
+def test_recomputing_activations_changes_no_number(method: str, tmp_path: Path) -> None:
+    import torch
+
+    weights = []
+    for on in (False, True):
+        chosen = settings(method, max_steps=2, gradient_checkpointing=on)
+        base = models.load_base("embedded:tiny-vlm")
+        weights.append(adapter(train(base, chosen, tmp_path / str(on)).model))
+        assert not base.loaded.model.is_gradient_checkpointing
+    assert all(torch.allclose(p, weights[1][name], atol=1e-6) for name, p in weights[0].items())
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+    script = tmp_path / "align.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from ucbench.align import baselines, data, settings\n"
+        "from ucbench.align.output import Output\n"
+        "from ucbench.models import registry\n"
+        "from ucbench.tracks.pictograms import Pictograms\n"
+        "changes = dict(max_steps=2, batch_size=8, micro_batch_size=2, probe_every=0, checkpoint_every=2)\n"
+        "chosen = settings.load('sft', 'tiny', **changes)\n"
+        "items = data.training_set(Pictograms(), limit=16)\n"
+        "base = registry.load_base('embedded:tiny-vlm')\n"
+        "baselines.train(base, items, chosen, out=Output(Path(sys.argv[1])))\n"
+    )
+    logs = []
+    for n in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}", "--standalone"]
+        subprocess.run([*command, str(script), str(tmp_path / str(n))], check=True, timeout=280)
+        logs.append(read_log(tmp_path / str(n) / "train.jsonl"))
+    assert len(logs[0]) == len(logs[1]) == 2
+    for one, two in zip(*logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
 
 
 def test_a_reward_is_needed_where_answers_are_sampled(tmp_path: Path) -> None:

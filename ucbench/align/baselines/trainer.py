@@ -217,6 +217,12 @@ def run(
         if reward:
             reward.normaliser.restore(state["normaliser"])
 
+    try:
+        out.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {out.checkpoints}: {error.strerror}; choose another folder with --out"
+        ) from error
     probe = Probe(base, data.probe, settings.max_new_tokens) if settings.probe_every else None
     report = _Report(settings, plan, len(data.items), out, probe, progress, step, degenerate)
     trainer: Any = make(arguments(base, settings, plan, out), [report])
@@ -230,7 +236,7 @@ def run(
     if trainer.is_world_process_zero():
         # A run that was killed while it wrote one leaves a part of it behind.
         for path in out.checkpoints.glob("checkpoint-*"):
-            if not (path / STATE).is_file():
+            if path.is_dir() and not (path / STATE).is_file():
                 shutil.rmtree(path)
         report.log = TrainLog(out.log, keep_steps=step)
     trainer.accelerator.wait_for_everyone()
