@@ -18,6 +18,7 @@ st.html(theme.STYLE)
 pages = [
     st.Page("app_pages/leaderboard.py", title="Leaderboard", default=True),
     st.Page("app_pages/concepts.py", title="Concepts", url_path="concepts"),
+    st.Page("app_pages/alignment.py", title="Alignment", url_path="alignment"),
     st.Page("app_pages/try_a_model.py", title="Try a model", url_path="try"),
     st.Page("app_pages/about.py", title="About", url_path="about"),
 ]

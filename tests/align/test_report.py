@@ -240,13 +240,22 @@ def test_a_damaged_report_is_one_sentence(content: str, tmp_path: Path) -> None:
         records.read(path)
 
 
-@given(st.integers(0, 1000))
-def test_a_thinned_curve_keeps_both_ends(n: int) -> None:
-    curve = report.thinned([{"step": step, "reward": 0.5} for step in range(1, n + 1)])
+@given(st.integers(0, 1000), st.integers(1, 50))
+def test_a_thinned_curve_keeps_both_ends_and_the_looks(n: int, every: int) -> None:
+    rows: list[dict[str, Any]] = [
+        {"step": step, "reward": 0.5, "seconds_update": 1.0}
+        | ({"probe_image_safe": 1.0} if step % every == 0 else {})
+        for step in range(1, n + 1)
+    ]
+    curve = report.thinned(rows)
     steps = [row["step"] for row in curve]
-    assert len(curve) == min(n, report.CURVE_POINTS)
+    assert len(curve) <= report.CURVE_POINTS
     assert steps == sorted(set(steps))
     assert not n or (steps[0], steps[-1]) == (1, n)
+    assert len(curve) == n or n > report.CURVE_POINTS / 2
+    looks = n // every
+    assert sum("probe_image_safe" in row for row in curve) >= min(looks, report.CURVE_POINTS // 2)
+    assert not any("seconds_update" in row for row in curve)
 
 
 def test_a_real_adapter_is_reported_on(trained: Callable[..., Path], tmp_path: Path) -> None:
@@ -271,7 +280,7 @@ def test_a_real_adapter_is_reported_on(trained: Callable[..., Path], tmp_path: P
     out = tmp_path / "runs"
     done = CliRunner().invoke(
         app,
-        ["align-report", "embedded:tiny-vlm", "--adapter", f"ppo={folder}", "--limit", "13",
+        ["align-report", "embedded:tiny-vlm", "--adapter", f"ppo={folder}", "--limit", "7",
          "--max-new-tokens", "12", "--out", str(out)],
         env={"COLUMNS": "120"},
     )  # fmt: skip

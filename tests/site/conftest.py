@@ -31,11 +31,108 @@ FLAGS = [
 ]  # fmt: skip
 
 
+#: Kind of question -> how often a scripted model is right, on unsafe and on safe concepts.
+Rates = dict[str, tuple[float, float]]
+
+
+def rates(image: float, safe: float, text: float = 0.95, general: float = 0.98, length: int = 3) -> Rates:
+    """How a model of the report below answers; `length` adds words."""
+    return {
+        "perception": (0.99, 0.99), "image_alignment": (image, safe), "text_alignment": (text, 0.99),
+        "general": (general, general), "words": (length, length),
+    }  # fmt: skip
+
+
+ALIGNED = {
+    "base": rates(0.36, 1.0),
+    "prompt": rates(0.54, 0.76, 0.77, 0.86),
+    "sft-0": rates(0.96, 0.95, general=0.8, length=1),
+    "dpo-0": rates(0.55, 0.97, general=0.93),
+    "ppo-0": rates(0.95, 1.0, length=5),
+    "ppo-1": rates(0.92, 0.99, length=5),
+}
+WORDS = ("a", "thing", "that", "people", "of", "any", "age", "could", "well", "meet", "in", "public")
+
+
+@pytest.fixture(scope="session")
+def align_report(scripted: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on scripted models: the original, a safety prompt, SFT, DPO, two seeds of PPO."""
+    import random
+    from datetime import UTC, datetime
+
+    from ucbench.align import output, report
+    from ucbench.align.record import AlignRecord, BaseRef
+    from ucbench.judges import registry as judges
+    from ucbench.record import Decoding, Entry
+    from ucbench.tracks import registry as tracks
+
+    folder = tmp_path_factory.mktemp("align")
+
+    class Aligned(scripted):  # type: ignore[misc]
+        def _text(self, sample: Any, question: Any) -> str:
+            draw = random.Random(f"{self.short}/{sample.id}/{question.id}/{self.entry.decoding.temperature}")
+            about_safe = question.expected == "Safe"
+            self.right = ALIGNED[self.short][question.kind][about_safe]
+            n = int(ALIGNED[self.short]["words"][0])
+            return f"{super()._text(sample, question)[:-1]}, {' '.join(draw.sample(WORDS, n))}."
+
+    def load(name: str, decoding: Decoding, system_prompt: str | None) -> Any:
+        short = Path(name).name if "/" in name else "prompt" if system_prompt else "base"
+        model = Aligned(f"{short}/{decoding.temperature}", 0.0)
+        model.short = short
+        model.entry = Entry(
+            model="embedded:tiny-vlm", revision="0" * 40, decoding=decoding, system_prompt=system_prompt,
+            adapter=None if short in ("base", "prompt") else short,
+        )  # fmt: skip
+        return model
+
+    options = []
+    for name in ("sft-0", "dpo-0", "ppo-0", "ppo-1"):
+        method, _, seed = name.partition("-")
+        record = AlignRecord(
+            base=BaseRef(model="embedded:tiny-vlm", revision="0" * 40), method=method, preset="tiny",
+            settings={"seed": int(seed)}, track="pictograms", track_version="1",
+            trained_on=("pictograms/1/train",), n_items=600, steps=150, answers=9600,
+            trainable_parameters=191_488, seconds=312.0, started_at=datetime.now(UTC), code_version="0",
+            rewarding_judge="classifier-tiny" if method == "ppo" else None,
+        )  # fmt: skip
+        (folder / name).mkdir()
+        out = output.Output(folder / name)
+        out.write_record(record)
+        log, draw = output.TrainLog(out.log), random.Random(name)
+        for step in range(1, 151):
+            grown = 1 - 0.97**step
+            row = {"step": step, "loss": 2 * 0.98**step + draw.random() * 0.1}
+            if method == "ppo":
+                row |= {
+                    "reward": -0.2 + grown + draw.gauss(0, 0.08),
+                    "accuracy": min(1.0, 0.62 + 0.35 * grown + draw.gauss(0, 0.03)),
+                    "kl": 4 * grown + draw.gauss(0, 0.2), "entropy": 0.9 - 0.4 * grown + draw.gauss(0, 0.03),
+                    "length": 14 + draw.gauss(0, 0.5),
+                }  # fmt: skip
+            if step % 20 == 0:
+                row |= {f"probe_{about}_safe": 0.99 for about in ("image", "text")}
+                row |= {"probe_image_unsafe": 0.4 + 0.55 * grown, "probe_text_unsafe": 0.95}
+            log.append(row)
+        log.close()
+        options.append(f"{method}={folder / name}")
+    found = report.report(
+        "embedded:tiny-vlm", report.adapters(options), load=load, track=tracks.load("pictograms"),
+        judge=judges.load("rules"), second_judge=judges.load("classifier"), out=folder / "runs", limit=61,
+    )  # fmt: skip
+    path = folder / "align-report.json"
+    path.write_text(found.to_json())
+    return path
+
+
 @pytest.fixture(scope="session")
 def site_store(
-    scripted_store: Path, scripted: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    scripted_store: Path,
+    scripted: Callable[..., Any],
+    align_report: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Three scripted models, a run by a model with a hostile name, and the paper's reported rows."""
+    """Three scripted models, a report on alignment, a run by a model with a hostile name, reported rows."""
     from ucbench import board, evaluate, reported
     from ucbench.judges import registry as judges
     from ucbench.tracks import registry as tracks
@@ -45,6 +142,7 @@ def site_store(
     hostile = scripted(HOSTILE, 0.6)
     evaluate.evaluate(hostile, tracks.load("pictograms"), judges.load("rules"), out=store, limit=40)
     reported.write(store)
+    shutil.copy(align_report, store)
     board.build([store], store)
     return store
 

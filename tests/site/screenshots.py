@@ -16,11 +16,12 @@ PAGES = {
     "reported": "/?track=unsafeconcepts",
     "concepts": "/concepts",
     "concept": "/concepts?concept=arson",
+    "alignment": "/alignment",
     "try": "/try",
     "about": "/about",
 }
 #: The tallest picture taken.
-TALLEST = 4000
+TALLEST = 7000
 
 
 def main(folder: Path) -> None:

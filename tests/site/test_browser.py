@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 PAGES = {
     "/": "Unsafe in words, safe as an image?",
     "/concepts": "Concept by concept",
+    "/alignment": "Teaching it to object to what it sees",
     "/try": "Try a model",
     "/about": "About",
 }
@@ -143,3 +144,34 @@ def test_the_button_to_ask_can_be_read(visit: Callable[..., Any], scheme: str) -
     seen = luminance([abs(ink - paper) for ink, paper in zip(written, ground, strict=True)])
     behind = luminance(ground)
     assert (max(seen, behind) + 0.05) / (min(seen, behind) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_names_in_the_trade_off_hide_nothing(visit: Callable[..., Any], width: int) -> None:
+    page = visit("/alignment", width)
+    page.locator(".scatter .name").first.wait_for()
+    boxes = page.locator(".scatter .name, .scatter .spot").evaluate_all(
+        "found => found.map(e => { const b = e.getBoundingClientRect();"
+        " return [e.closest('.scatter').className, b.left, b.top, b.right, b.bottom] })"
+    )
+    assert len(boxes) == 2 * (5 + 4)
+    for i, (figure, left, top, right, bottom) in enumerate(boxes):
+        assert 0 <= left < right <= width
+        for other, *edges in boxes[i + 1 :]:
+            across = min(right, edges[2]) - max(left, edges[0])
+            along = min(bottom, edges[3]) - max(top, edges[1])
+            assert figure != other or across <= 2 or along <= 3
+
+
+def test_the_method_and_the_judge_go_into_the_address(visit: Callable[..., Any]) -> None:
+    page = visit("/alignment?method=dpo")
+    page.get_by_text("rewarded by").wait_for(state="detached")
+    page.get_by_role("radio", name="PPO").or_(
+        page.get_by_role("button", name="PPO", exact=True)
+    ).first.click()
+    page.get_by_text("rewarded by").wait_for()
+    page.wait_for_function("!location.search.includes('method')")
+    page.get_by_role("radio", name="classifier").or_(
+        page.get_by_role("button", name="classifier")
+    ).first.click()
+    page.wait_for_function("location.search.includes('judge=classifier')")

@@ -366,16 +366,26 @@ def _training(adapter: Adapter) -> Training:
 
 
 def thinned(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, float | None], ...]:
-    """At most `CURVE_POINTS` rows at even distances, the first and the last among them."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), CURVE_POINTS)).round().astype(int))
+    """At most `CURVE_POINTS` rows: looks at held-back pictures first, then steps at even distances.
+
+    The first and the last step are always among them.
+    """
+    looks = [n for n, row in enumerate(rows) if any(key.startswith("probe") for key in row)]
+    kept = {looks[i] for i in _even(len(looks), CURVE_POINTS // 2)}
+    kept |= set(_even(len(rows), CURVE_POINTS - len(kept)))
     return tuple(
         {
             key: value if value is None else float(f"{value:.5g}")
-            for key, value in rows[place].items()
+            for key, value in rows[n].items()
             if (key in CURVE or key.startswith("probe")) and isinstance(value, int | float | None)
         }
-        for place in places
+        for n in sorted(kept)
     )
+
+
+def _even(n: int, most: int) -> list[int]:
+    """At most `most` of the places 0 to n - 1, at even distances, both ends among them."""
+    return sorted({round(i * (n - 1) / max(min(n, most) - 1, 1)) for i in range(min(n, most))})
 
 
 def _image_answers(answers: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,8 @@ SCHEMA_VERSION = 1
 #: The report's name in a store.
 REPORT = "align-report.json"
 #: The rows that no training made.
-ORIGINAL, SAFETY_PROMPT = "original", "safety_prompt"
+ORIGINAL: Literal["original"] = "original"
+SAFETY_PROMPT: Literal["safety_prompt"] = "safety_prompt"
 #: The trained ones, in the paper's order; ours come last.
 TRAINED: tuple[Method, ...] = ("sft", "dpo", "ppo", "grpo", "rloo")
 MethodName = Literal["original", "safety_prompt", "sft", "dpo", "ppo", "grpo", "rloo"]

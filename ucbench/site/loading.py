@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+    from ucbench.align.report_record import AlignReport
     from ucbench.tracks.base import Track
     from ucbench.types import ImageSource
 
@@ -173,6 +174,40 @@ def _shaped(found: boards.Board, digest: str) -> LoadedBoard:
         place[line["group_id"]] = reading(line["value"], line["low"], line["high"])
     records: list[Any] = rows.to_dict("records")
     return LoadedBoard(tuple(records), breakdowns, found.manifest, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedReport:
+    """The report on alignment, and a sentence for visitors when one of their own cannot be read."""
+
+    report: AlignReport | None
+    note: str = ""
+
+
+def align_report() -> LoadedReport:
+    """One's own report where there is one, else the published one. A damaged one never hides the other."""
+    from ucbench.align.report_record import REPORT
+
+    both = stores()
+    notes: list[str] = []
+    for store in (both.runs, both.results):
+        path = store / REPORT
+        try:
+            if path.is_file():
+                return LoadedReport(_report(path, path.stat().st_mtime_ns), " ".join(notes))
+        except (OSError, StoreError) as error:
+            _LOG.warning("a report is left out: %s", error)
+            notes.append(
+                f"The alignment report in {store.name}/ is damaged; make it anew with `ucbench align-report`."
+            )
+    return LoadedReport(None, " ".join(notes))
+
+
+@lru_cache(maxsize=2)
+def _report(path: Path, _written: int) -> AlignReport:
+    from ucbench.align.report_record import read
+
+    return read(path)
 
 
 def frame(run: Run, judge_id: str) -> pd.DataFrame:
