@@ -109,6 +109,92 @@ def evaluate(
         terminal.say(f"written to {out / record.entry.slug / record.run_id}")
 
 
+@app.command()
+def align(
+    model: Annotated[str, typer.Argument(help="embedded:tiny-vlm, a folder, or a Hub id (owner/name).")],
+    method: Annotated[str, typer.Option(help="ppo, sft, dpo, grpo or rloo.")] = "ppo",
+    track: Annotated[str, typer.Option(help="Whose train split is learned from.")] = "pictograms",
+    preset: Annotated[
+        str | None, typer.Option(help="default, paper, or tiny (the embedded model's, when none is named).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training items.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop there at the latest.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Answers behind one update.")] = None,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(help="Answers that go through the model at once; memory and speed only.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    kl: Annotated[float | None, typer.Option(help="Pull towards the starting model (dpo: its beta).")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="The judge that rewards; it must give probabilities.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of data order, adapter and sampling.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting of the preset, e.g. --set reward.length_bonus=0.2"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The adapter's folder; aligned/MODEL-METHOD-seedN by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Write the whole model too, to --out/merged.")
+    ] = False,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
+) -> None:
+    """Train an adapter that judges images as the model judges words.
+
+    Killed at any moment, the same command with --resume goes on from the last checkpoint. Processes of
+    accelerate share each batch.
+    """
+    from ucbench import terminal
+    from ucbench.align import run, settings
+    from ucbench.align.output import default_folder
+    from ucbench.tracks import registry as tracks
+    from ucbench.world import world
+
+    chosen = preset or ("tiny" if model == EMBEDDED else "default")
+    wanted = settings.load(
+        method,
+        chosen,
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        lr=lr,
+        kl=kl,
+        seed=seed,
+        reward__judge=judge,
+        given=settings.pairs(set_ or []),
+    )
+    folder = out or default_folder(model, wanted)
+    processes = world()
+    with (
+        _resumable("add --resume to go on from the last checkpoint"),
+        terminal.training(f"{method} on {track}", quiet=not processes.is_main) as show,
+    ):
+        record = run.align(
+            model,
+            tracks.load(track),
+            wanted,
+            preset=chosen,
+            out=folder,
+            resume=resume,
+            merge=merge,
+            dtype=dtype,
+            device=device or processes.device,
+            revision=revision,
+            progress=show,
+        )
+    if processes.is_main:
+        terminal.print_alignment(record)
+        terminal.say(f"written to {folder}; measure it with: ucbench evaluate {folder}")
+
+
 @judge_app.command("run")
 def judge_run(
     run: RunName,
@@ -342,11 +428,11 @@ def _check_text(option: str, text: str | None) -> None:
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def _resumable(how: str = "the same command goes on from here") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print(f"\nstopped; {how}", file=sys.stderr)
         raise typer.Exit(130) from None
 
 

@@ -15,6 +15,7 @@ from ucbench.record import RunRecord, ScoreMap
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ucbench.align.record import AlignRecord
     from ucbench.board import Board
     from ucbench.runs import Run
     from ucbench.verify import Check
@@ -70,6 +71,94 @@ def _lines(label: str) -> Callable[[int, int], None]:
         say(f"{label}: {done:,} of {total:,}{left}")
 
     return show
+
+
+@contextmanager
+def training(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """A callback (step, steps, metrics): one live line, or lines now and then when there is no terminal."""
+    if quiet:
+        yield lambda _step, _steps, _metrics: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(label, total=None, metrics="")
+            yield lambda step, steps, metrics: bar.update(
+                task, completed=step, total=steps, metrics=_training_line(metrics)
+            )
+    else:
+        yield _training_lines(label)
+
+
+#: Metric -> (word on the live line, format).
+_LIVE = {
+    "reward": ("reward", ".2f"),
+    "loss": ("loss", ".3f"),
+    "accuracy": ("accuracy", ".2f"),
+    "kl": ("KL", ".2f"),
+    "entropy": ("entropy", ".2f"),
+    "length": ("length", ".1f"),
+    "tokens_per_second": ("tokens/s", ",.0f"),
+    "probe_image_unsafe": ("held back: unsafe", ".2f"),
+    "probe_image_safe": ("safe", ".2f"),
+}
+
+
+def _training_line(metrics: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{word} {metrics[name]:{form}}"
+        for name, (word, form) in _LIVE.items()
+        if name in metrics and not (name == "loss" and "reward" in metrics)
+    )
+
+
+def _training_lines(label: str) -> Callable[[int, int, Mapping[str, float]], None]:
+    begin = last = time.monotonic()
+    first: list[int] = []
+
+    def show(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        first.append(step)
+        if step < steps and len(first) > 1 and now - last < LINE_EVERY and "probe_image_safe" not in metrics:
+            return
+        last = now
+        fresh = step - first[0]
+        seconds = round((now - begin) / max(1, fresh) * (steps - step))
+        left = f", {seconds // 60}:{seconds % 60:02d} left" if fresh and step < steps else ""
+        say(f"{label}: step {step} of {steps}, {_training_line(metrics)}{left}")
+
+    return show
+
+
+def print_alignment(record: AlignRecord) -> None:
+    """What a training run changed on the pictures held back from it."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    if record.probe:
+        title = escape(f"{record.base.model} aligned by {record.method}: pictures held back from training")
+        table = new_table(title)
+        for name in ("share of right answers", "before", "after", "n"):
+            table.add_column(name, justify="left" if name.startswith("share") else "right", no_wrap=True)
+        for key, n in record.probe.n.items():
+            before, after = record.probe.before.get(key), record.probe.after.get(key)
+            name = key.removeprefix("probe_").replace("_", ", ")
+            table.add_row(name, fraction(before), fraction(after), count(n))
+        Console().print(table)
+    say(
+        f"{record.steps:,} steps, {record.answers:,} answers, {record.seconds / 60:.1f} minutes, "
+        f"{record.trainable_parameters:,} trainable parameters"
+    )
 
 
 def new_table(title: str) -> Table:

@@ -1,9 +1,10 @@
 """Checkpoints to go on from: written beside, synced, renamed; the last two are kept.
 
     checkpoints/step-000040/
-      adapter_config.json, adapter_model.safetensors   the policy as PEFT writes it: can be evaluated as it is
-      learner.safetensors                              everything that learns: adapters and value head, exactly
+      adapter_config.json, adapter_model.safetensors   the policy as PEFT writes it; can be evaluated
+      learner.safetensors                              all that learns: adapters and value head
       optimiser.pt                                     AdamW's moments
+      align.json                                       base and training data, for whoever evaluates it
       state.json                                       step, base, settings, data, normaliser
       random.pt                                        generators of python, numpy and torch, by process
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench.align.output import save_adapter, staged
+from ucbench.align.record import RECORD
 from ucbench.errors import StoreError, UcbenchError
 
 if TYPE_CHECKING:
@@ -73,6 +75,9 @@ def save(folder: Path, policy: Policy, optimiser: Any, state: State, accelerator
             torch.save(generators, stage / "random.pt")
             text = json.dumps({field: getattr(state, field) for field in State.__slots__}, indent=1)
             (stage / "state.json").write_text(text + "\n", encoding="utf-8")
+            (stage / RECORD).write_text(
+                json.dumps(_reference(state.identity), indent=1) + "\n", encoding="utf-8"
+            )
         for old in found(folder)[:-KEPT]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
@@ -114,6 +119,11 @@ def restore(path: Path, policy: Policy, optimiser: Any, identity: dict[str, Any]
     return state
 
 
+def _reference(identity: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation of a checkpoint has to know: its base, and what it has seen."""
+    return {"base": identity["base"], "trained_on": identity["data"]["trained_on"]}
+
+
 def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
     for part in ("base", "data"):
         if kept[part] != wanted[part]:
@@ -132,14 +142,14 @@ def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 def _words(part: dict[str, Any]) -> str:
-    return " ".join(str(value) for value in part.values())
+    return " ".join(str(value) for value in part.values() if isinstance(value, str | int))
 
 
 def _generators() -> dict[str, Any]:
     import numpy as np
     import torch
 
-    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - libraries use it
+    name, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": (name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)),
@@ -154,7 +164,7 @@ def _set_generators(state: dict[str, Any]) -> None:
 
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -68,6 +68,7 @@ def train(
     *,
     out: Output,
     reward: Reward,
+    probe: Probe | None = None,
     resume: bool = False,
     progress: Progress = lambda _step, _steps, _metrics: None,
 ) -> Trained:
@@ -87,7 +88,6 @@ def train(
     policy = Policy(base, s)
     adamw = torch.optim.AdamW(policy.groups(), weight_decay=s.weight_decay)
     wrapped, optimiser = accelerator.prepare(policy, adamw)
-    probe = Probe(base, data.probe, s.max_new_tokens) if s.probe_every else None
     decoding = Decoding(temperature=s.temperature, max_new_tokens=s.max_new_tokens, seed=s.seed)
     steps = data.steps(s.batch_size, s.epochs)
     steps = min(steps, s.max_steps or steps)
@@ -147,7 +147,7 @@ def train(
             kl = _answer_kl(scored)
             clock, times["score"] = _lap(clock)
 
-            # 4. Advantage: token rewards, generalised advantage estimation, whitening over everybody's tokens.
+            # 4. Advantage: token rewards, generalised advantage estimation, whitening.
             flat = _advantages(scored, s, reward.settings.scale, reduce)
             degenerate += int(rewards.degenerate or flat)
             mean_kl = float(reduce(kl.sum())) / s.batch_size
@@ -191,7 +191,7 @@ def train(
             metrics["tokens_per_second"] = metrics["length"] * s.batch_size / sum(times.values())
             if torch.cuda.is_available():
                 metrics["peak_memory_bytes"] = float(torch.cuda.max_memory_allocated())
-            if probe and accelerator.is_main_process and (step % s.probe_every == 0 or step == steps):
+            if probe and s.probe_every and accelerator.is_main_process and step % s.probe_every == 0:
                 metrics |= probe()
             if log:
                 epoch = step * s.batch_size / len(data.items)
@@ -207,7 +207,7 @@ def train(
         if log:
             log.close()
     n_trainable = sum(p.numel() for p in policy.trainable().values())
-    return Trained(policy.peft, steps, answers, n_trainable)
+    return Trained(policy.peft, steps, answers, n_trainable, seconds)
 
 
 def _check_batch(s: PPOSettings, size: int) -> None:
@@ -215,8 +215,8 @@ def _check_batch(s: PPOSettings, size: int) -> None:
     unit = pairs * s.minibatches * size
     if s.batch_size % unit:
         raise UcbenchError(
-            f"--batch-size {s.batch_size} must be a multiple of {unit}, so that {s.minibatches} minibatches on "
-            f"{size} processes get equal shares"
+            f"--batch-size {s.batch_size} must be a multiple of {unit}, so that {s.minibatches} minibatches "
+            f"on {size} processes get equal shares"
         )
 
 
@@ -224,7 +224,12 @@ def _identity(base: Base, data: TrainingSet, s: PPOSettings) -> dict[str, Any]:
     """What a checkpoint belongs to."""
     return {
         "base": {"model": base.name, "revision": base.revision},
-        "data": {"track": data.track_id, "version": data.track_version, "items": len(data.items)},
+        "data": {
+            "track": data.track_id,
+            "version": data.track_version,
+            "items": len(data.items),
+            "trained_on": list(data.trained_on),
+        },
         "settings": s.model_dump(mode="json"),
     }
 
@@ -293,7 +298,8 @@ def _advantages(scored: Sequence[_Scored], s: PPOSettings, scale: float, reduce:
     flat = torch.cat([p.advantages.reshape(-1) for p in scored])
     mask = torch.cat([p.pack.mask.reshape(-1) for p in scored])
     white, degenerate = ppo.whiten(flat, mask, reduce)
-    for p, part in zip(scored, white.split([p.advantages.numel() for p in scored]), strict=True):
+    parts = torch.split(white, [p.advantages.numel() for p in scored])
+    for p, part in zip(scored, parts, strict=True):
         p.advantages = part.view(p.advantages.shape)
     return degenerate
 

@@ -43,6 +43,8 @@ def config(base: Base, settings: LoraSettings) -> Any:
     """The PEFT configuration of an adapter on `base`. Raises `ModelError`."""
     from peft import LoraConfig
 
+    # PEFT writes this name into adapter_config.json, whatever the configuration says.
+    base.loaded.model.name_or_path = base_of(base)
     return LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -52,3 +54,22 @@ def config(base: Base, settings: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
         bias="none",
     )
+
+
+def attach(base: Base, settings: LoraSettings, *more: str) -> Any:
+    """The PEFT model of `base` with a new adapter `default`, and one for each name in `more`.
+
+    The base's own modules carry the adapters from now on. Raises `ModelError`.
+    """
+    import warnings
+
+    from peft import get_peft_model
+
+    configs = {name: config(base, settings) for name in ("default", *more)}
+    with warnings.catch_warnings():
+        # PEFT asks transformers under an old name; nothing that the user could change.
+        warnings.simplefilter("ignore", FutureWarning)
+        model = get_peft_model(base.loaded.model, configs.pop("default"))
+    for name, own in configs.items():
+        model.add_adapter(name, own)
+    return model

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench.align.record import RECORD, AlignRecord
+from ucbench.align.settings import Settings
 from ucbench.errors import StoreError
 from ucbench.files import sync_folder, write_text
 
@@ -66,9 +68,25 @@ class Output:
         shutil.rmtree(self.folder / ".adapter")
         sync_folder(self.folder)
 
+    def write_merged(self, model: Any, processor: Any, record: AlignRecord) -> None:
+        """Write the whole model, the adapter added to its weights, with its processor and record.
+
+        The PEFT model is of no use afterwards.
+        """
+        with staged(self.folder / "merged") as stage:
+            model.merge_and_unload().save_pretrained(stage)
+            processor.save_pretrained(stage)
+            (stage / RECORD).write_text(record.to_json(), encoding="utf-8")
+
     def write_record(self, record: AlignRecord) -> None:
         """The last file of a run: its presence says that the run is finished."""
         write_text(self.folder / RECORD, record.to_json())
+
+
+def default_folder(model: str, settings: Settings) -> Path:
+    """`aligned/tiny-vlm-ppo-seed0`."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", re.split(r"[/:]", model.rstrip("/"))[-1]).strip("-.") or "model"
+    return Path("aligned") / f"{name}-{settings.method}-seed{settings.seed}".lower()
 
 
 def save_adapter(model: Any, folder: Path) -> None:

@@ -76,10 +76,11 @@ class Pictures:
         with torch.no_grad():
             features = self._model.get_image_features(**inputs, return_dict=True).pooler_output
         flat = torch.cat(list(features)).cpu()
-        if len(flat) != tokens.count(self._prompts.image_token_id):
+        places = tokens.count(self._prompts.image_token_id)
+        if len(flat) != places:
             raise ModelError(
-                f"the processor makes {tokens.count(self._prompts.image_token_id)} image tokens and the model "
-                f"{len(flat)} features of one picture; check patch_size in processor_config.json"
+                f"the processor makes {places} image tokens and the model {len(flat)} features of one "
+                "picture; check patch_size in processor_config.json"
             )
         return Picture(tokens, flat)
 

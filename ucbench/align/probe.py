@@ -34,15 +34,25 @@ class Probe:
         self._entry = Entry(
             model=base.name, revision=base.revision, dtype=base.loaded.dtype, decoding=decoding
         )
+        self.judge = RulesJudge()
         self._samples = [
             replace(sample, questions=kept)
             for number, sample in enumerate(samples)
             if (kept := _one_each(sample.questions, number))
         ]
 
+    @property
+    def n(self) -> dict[str, int]:
+        """Questions behind each share."""
+        counts = dict.fromkeys(_NAMES.values(), 0)
+        for sample in self._samples:
+            for question in sample.questions:
+                counts[_NAMES[question.kind, question.expected]] += 1
+        return {name: count for name, count in counts.items() if count}
+
     def __call__(self) -> dict[str, float]:
         """Shares of right answers by `probe_{image,text}_{unsafe,safe}`; no answer counts as wrong."""
-        vlm, judge = LocalVLM(self._loaded, self._entry), RulesJudge()
+        vlm = LocalVLM(self._loaded, self._entry)
         hits: dict[str, list[bool]] = {}
         for batch in vlm.plan(self._samples, 128):
             answers = vlm.answer(batch)
@@ -50,7 +60,7 @@ class Probe:
                 Item(sample.id, q.id, q.kind, q.text, answer.text, q.expected, q.options)
                 for (sample, q), answer in zip(batch.items, answers, strict=True)
             ]
-            for item, verdict in zip(items, judge.judge(items), strict=True):
+            for item, verdict in zip(items, self.judge.judge(items), strict=True):
                 hits.setdefault(_NAMES[item.kind, item.expected], []).append(verdict.label == item.expected)
         return {name: sum(hits[name]) / len(hits[name]) for name in _NAMES.values() if name in hits}
 

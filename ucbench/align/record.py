@@ -27,6 +27,15 @@ class BaseRef(Frozen):
     revision: str
 
 
+class ProbeResult(Frozen):
+    """Greedy answers on held-back pictures of the train split, before and after; shares of right ones."""
+
+    judge: str
+    before: dict[str, float]
+    after: dict[str, float]
+    n: dict[str, int]
+
+
 class AlignRecord(Frozen):
     """One training run: base, method, data, settings, and how it went."""
 
@@ -43,6 +52,7 @@ class AlignRecord(Frozen):
     answers: int = Field(description="Answers (pairs, for DPO) that the updates learned from.")
     trainable_parameters: int
     rewarding_judge: str | None = None
+    probe: ProbeResult | None = None
     seconds: float
     peak_memory_bytes: int | None = None
     processes: int = 1

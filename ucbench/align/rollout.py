@@ -59,17 +59,18 @@ def _decode(policy: Policy, draws: Sequence[Draw], decoding: Decoding, step: int
     for row, prompt in enumerate(prompts):
         ids[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
-    noise = [GumbelSampling(decoding, [(str(step), draw.key) for draw in draws])]
+    rows = [(str(step), draw.key) for draw in draws]
+    noise = [GumbelSampling(decoding, rows, policy.stop_ids)] if decoding.temperature > 0 else []
     output = policy.generate(
         pictures,
         input_ids=ids.to(policy.device),
         attention_mask=mask.to(policy.device),
-        logits_processor=noise if decoding.temperature > 0 else [],
+        logits_processor=noise,
         max_new_tokens=decoding.max_new_tokens,
     )
     rollouts = []
-    rows = zip(draws, pictures, prompts, output[:, longest:].tolist(), strict=True)
-    for draw, picture, prompt, tokens in rows:
+    written_rows = zip(draws, pictures, prompts, output[:, longest:].tolist(), strict=True)
+    for draw, picture, prompt, tokens in written_rows:
         end = next((i for i, token in enumerate(tokens) if token in policy.stop_ids), None)
         answer = tokens if end is None else tokens[: end + 1]
         text = policy.read(answer)

@@ -8,15 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ucbench import __version__, provenance
+from ucbench.align import card
 from ucbench.align import data as training
 from ucbench.align.output import Output
-from ucbench.align.record import AlignRecord, BaseRef
+from ucbench.align.probe import Probe
+from ucbench.align.record import AlignRecord, BaseRef, ProbeResult, read
 from ucbench.align.reward import Reward
-from ucbench.align.settings import PPOSettings, Settings, SFTSettings, DPOSettings
+from ucbench.align.settings import DPOSettings, PPOSettings, Settings, SFTSettings
 from ucbench.errors import UcbenchError
+from ucbench.files import write_text
 from ucbench.judges import registry as judges
 from ucbench.models import registry as models
 from ucbench.tracks.base import Track
+from ucbench.world import world
 
 #: Called after every step with (steps done, all steps, metrics).
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -30,6 +34,7 @@ def align(
     preset: str,
     out: Path,
     resume: bool = False,
+    merge: bool = False,
     dtype: str | None = None,
     device: str | None = None,
     revision: str | None = None,
@@ -37,10 +42,15 @@ def align(
 ) -> AlignRecord:
     """Align `model` on the train split of `track` and write the adapter with its record to `out`.
 
-    A folder that holds a run already is left alone unless `resume` is given. Raises `UcbenchError` and
-    its kinds: unknown names, a base that cannot be aligned, a full disk, training that went astray.
+    A folder that holds a run already is left alone unless `resume` is given, which goes on from its last
+    checkpoint and returns a finished run as it is. `merge` writes the whole model beside the adapter.
+    Raises `UcbenchError` and its kinds: unknown names, a base that cannot be aligned, a full disk, training
+    that went astray.
     """
+    processes = world()
     output = Output(out)
+    if resume and output.finished:
+        return read(out)
     if output.begun and not resume:
         what = "a finished alignment" if output.finished else "an unfinished alignment"
         raise UcbenchError(f"{out} holds {what}; add --resume to go on with it, or choose another --out")
@@ -51,13 +61,16 @@ def align(
         reward = Reward(settings.reward, judge, settings.max_new_tokens)
     base = models.load_base(model, dtype=dtype, device=device, revision=revision)
 
+    probe = Probe(base, items.probe, settings.max_new_tokens)
+    before = probe()
+
     started, begin = datetime.now(UTC), time.perf_counter()
     if isinstance(settings, PPOSettings):
         from ucbench.align import loop
 
         assert reward is not None
         trained = loop.train(
-            base, items, settings, out=output, reward=reward, resume=resume, progress=progress
+            base, items, settings, out=output, reward=reward, probe=probe, resume=resume, progress=progress
         )
     else:
         from ucbench.align import baselines
@@ -65,6 +78,7 @@ def align(
         trained = baselines.train(
             base, items, settings, out=output, reward=reward, resume=resume, progress=progress
         )
+    seconds = time.perf_counter() - begin
     record = AlignRecord(
         base=BaseRef(
             model=base.name,
@@ -82,13 +96,34 @@ def align(
         answers=trained.answers,
         trainable_parameters=trained.trainable_parameters,
         rewarding_judge=reward.judge_id if reward else None,
-        seconds=round(time.perf_counter() - begin, 3),
+        probe=ProbeResult(judge=probe.judge.id, before=before, after=probe(), n=probe.n),
+        seconds=round(trained.seconds or seconds, 3),
+        peak_memory_bytes=peak_memory(),
+        processes=processes.size,
         started_at=started,
         code_version=__version__,
         code_revision=provenance.code_revision(),
         packages=provenance.packages(),
         hardware=provenance.hardware(str(base.loaded.model.device)),
     )
-    output.write_adapter(trained.model)
-    output.write_record(record)
+    if processes.is_main:
+        output.write_adapter(trained.model)
+        write_text(output.folder / "README.md", card.render(record))
+        if merge:
+            output.write_merged(trained.model, base.loaded.processor, record)
+        output.write_record(record)
+    processes.wait()
     return record
+
+
+def peak_memory() -> int:
+    """The most memory that the process (on CUDA: the device) held at once, in bytes."""
+    import resource
+    import sys
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -17,6 +18,8 @@ from ucbench.errors import UcbenchError, UnknownNameError
 from ucbench.record import Frozen
 
 Method = Literal["ppo", "sft", "dpo", "grpo", "rloo"]
+#: Settings with an option of their own on the command line; --set reaches the others.
+OPTIONS = ("epochs", "max_steps", "batch_size", "micro_batch_size", "lr", "kl", "seed")
 METHODS: tuple[Method, ...] = ("ppo", "sft", "dpo", "grpo", "rloo")
 PRESETS = ("default", "paper", "tiny")
 
@@ -172,9 +175,12 @@ def _presets(method: str) -> dict[str, dict[str, Any]]:
     return dict(yaml.safe_load(text))
 
 
-def load(method: str, preset: str = "default", **changes: Any) -> Settings:
-    """A method's preset with `changes` on top; a change of None is none, `reward__judge` goes deeper.
+def load(
+    method: str, preset: str = "default", *, given: Mapping[str, Any] | None = None, **changes: Any
+) -> Settings:
+    """A method's preset with `changes` on top and then `given`; see `pairs` for the latter.
 
+    A change of None is none, `reward__judge` goes deeper; a None in `given` is a value.
     Raises `UnknownNameError` for a method or preset that does not exist, `UcbenchError` for a value out
     of range or a setting that the method does not have.
     """
@@ -186,16 +192,34 @@ def load(method: str, preset: str = "default", **changes: Any) -> Settings:
             f"{method} has no preset {preset!r}; --preset takes one of {', '.join(presets)}"
         )
     content: dict[str, Any] = {"method": method, **presets[preset]}
-    for path, value in changes.items():
-        if value is None:
-            continue
-        *parents, key = path.split("__")
+    wanted = {key.replace("__", "."): value for key, value in changes.items() if value is not None}
+    for path, value in {**wanted, **(given or {})}.items():
+        *parents, key = path.split(".")
         place = content
         for parent in parents:
-            place[parent] = dict(place.get(parent, {}))
+            inner = place.get(parent, {})
+            if not isinstance(inner, dict):
+                raise UcbenchError(f"{method} has no setting {path}; {parent} is a single value")
+            place[parent] = dict(inner)
             place = place[parent]
         place[key] = value
     return parse(content)
+
+
+def pairs(texts: Sequence[str]) -> dict[str, Any]:
+    """`reward.length_bonus=0.2` as what is `given` to `load`; values are YAML. Raises `UcbenchError`."""
+    given = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UcbenchError(f"--set {text} names no value; write it as --set KEY=VALUE")
+        try:
+            given[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UcbenchError(f"--set {text} has no value that YAML can read") from error
+    if "method" in given:
+        raise UcbenchError(f"--set method={given['method']} has no effect; name the method with --method")
+    return given
 
 
 def parse(content: dict[str, Any]) -> Settings:
@@ -203,11 +227,22 @@ def parse(content: dict[str, Any]) -> Settings:
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        # The discriminator is part of the path: ('ppo', 'lr').
-        name = "_".join(str(part) for part in first["loc"][1:]) or "settings"
-        option = f"--{name.replace('_', '-')}"
-        method = content.get("method")
-        if first["type"] == "extra_forbidden":
-            raise UcbenchError(f"{method} has no setting {name}; leave {option} out") from error
-        raise UcbenchError(f"{option} {first['input']!r}: {first['msg'].lower()}") from error
+        raise UcbenchError(_sentence(str(content.get("method")), error.errors()[0])) from error
+
+
+def _sentence(method: str, error: Any) -> str:
+    # The discriminator is part of the path: ('ppo', 'reward', 'floor').
+    name = ".".join(str(part) for part in error["loc"][1:])
+    reason = error["msg"].removeprefix("Value error, ")
+    reason = reason[:1].lower() + reason[1:]
+    if error["type"] == "extra_forbidden":
+        return f"{method} has no setting {name}; leave it out"
+    if not name:
+        return f"the settings of {method} do not fit together: {reason}"
+    if error["type"] == "missing":
+        return f"{method} needs a value of {name}"
+    if name == "reward.judge":
+        option = "--judge "
+    else:
+        option = f"--{name.replace('_', '-')} " if name in OPTIONS else f"--set {name}="
+    return f"{option}{error['input']!r}: {reason}"

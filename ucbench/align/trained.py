@@ -14,3 +14,5 @@ class Trained:
     steps: int
     answers: int
     trainable_parameters: int
+    seconds: float | None = None
+    """Time of all steps, those before a resume included; None when it was not kept."""

@@ -291,7 +291,7 @@ class LocalVLM:
         import torch
 
         decoding = self._entry.decoding
-        processors = [GumbelSampling(decoding, rows)] if decoding.temperature > 0 else []
+        processors = [GumbelSampling(decoding, rows, self._stop_ids)] if decoding.temperature > 0 else []
 
         def interrupted(ids: Tensor, _scores: Tensor, **_: Any) -> Tensor:
             value = stopped is not None and stopped.is_set()
