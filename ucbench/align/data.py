@@ -19,7 +19,7 @@ from ucbench.types import SAFE, UNSAFE, Question, Sample
 _ORDER, _QUESTION, _BALANCE = 1, 2, 3
 #: The draw of the train split that the probe looks at: other pictures of the concepts trained on.
 PROBE_DRAW = 1
-#: Pictures of the probe; half of them unsafe.
+#: Pictures of the probe; about half of them unsafe.
 PROBE_PICTURES = 120
 
 

@@ -11,6 +11,7 @@ The paper (section 5.1 of arXiv 2507.11155) min-max normalises in the batch and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,7 +179,7 @@ class Normaliser:
             scaled: Floats = (values - low) / (spread or 1.0)
             return scaled
         self._update(everyone)
-        deviation = (self._squares / self._n) ** 0.5
+        deviation = math.sqrt(self._squares / self._n)
         return (values - self._mean) / max(deviation, 1e-8)
 
     def _update(self, values: Floats) -> None:
