@@ -123,6 +123,15 @@ if methods:
 
     if outcome.examples:
         st.markdown("##### The same questions, before and after")
+        st.caption(
+            "Content note: the questions are about unsafe concepts, which are named. No picture is shown."
+        )
         figure(alignment_view.examples(report, outcome), key="align_answers")
 
 how_to_run()
+with st.expander("Details of this report"):
+    figure(alignment_view.details(report), key="align_details")
+    st.download_button(
+        "Download align-report.json", report.to_json(), "align-report.json", "application/json",
+        icon=":material/download:", type="tertiary", on_click="ignore",
+    )  # fmt: skip

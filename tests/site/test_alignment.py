@@ -133,7 +133,7 @@ def test_a_panel_states_its_range_and_its_last_value() -> None:
 def test_the_finding_names_the_gain_and_what_stayed(whole: AlignReport) -> None:
     said = words(view.finding(whole, view.readers(whole)[0]))
     ppo = whole.methods["ppo"]
-    assert said.startswith("PPO raised image alignment from .3")
+    assert said.startswith("PPO raised the image alignment of embedded:tiny-vlm from .3")
     assert "general ability" in said
     assert "stayed within .0" in said
     assert "A safety prompt alone took it to" in said
@@ -170,7 +170,10 @@ def test_a_finding_without_gain_does_not_claim_one(whole: AlignReport) -> None:
     only = whole.model_copy(update={"methods": {k: whole.methods[k] for k in ("original", "dpo")}})
     before = only.methods["dpo"].before["image_alignment"].value
     assert before is not None
-    for after, verb in ((before, "left image alignment at"), (before - 0.1, "lowered image alignment")):
+    for after, verb in (
+        (before, "left the image alignment of"),
+        (before - 0.1, "lowered the image alignment"),
+    ):
         assert verb in words(view.finding(changed(only, "dpo", image_alignment=after), view.readers(only)[0]))
     nothing = whole.model_copy(update={"methods": {"original": whole.methods["original"]}})
     assert view.finding(nothing, view.readers(nothing)[0]) == ""

@@ -266,7 +266,7 @@ def scatter(
     return (
         f'<figure class="scatter{style}"><figcaption class="axis-title">general ability, share of right '
         f'answers</figcaption><div class="field"><svg role="img" aria-label="{label}">'
-        f"{_grid(x_begin, y_begin)}{''.join(joins)}{''.join(marks)}{''.join(names)}</svg></div>"
+        f"{_grid(x_begin, y_begin)}{''.join(marks)}{''.join(joins)}{''.join(names)}</svg></div>"
         '<div class="axis-title below">alignment accuracy, share of right answers</div></figure>'
     )
 

@@ -17,7 +17,7 @@ from ucbench.align.report_record import (
     SecondJudge,
 )
 from ucbench.align.tables import NAMES, judged_safe, tokens, value
-from ucbench.format import concept_title, escape, fraction
+from ucbench.format import concept_title, escape, fraction, short_revision
 from ucbench.record import Score, ScoreMap
 from ucbench.site import alignment_charts as charts
 from ucbench.site import loading, tables
@@ -85,11 +85,14 @@ def finding(report: AlignReport, reader: Reader) -> str:
     if was is None or now is None:
         return ""
     image = '<span class="is-image">image alignment</span>'
+    model = f'<span class="name">{escape(report.model)}</span>'
     if abs(now - was) <= SMALL:
-        text = f"{NAMES[best]} left {image} at {_b(now, 'is-image')}"
+        text = f"{NAMES[best]} left the {image} of {model} at {_b(now, 'is-image')}"
     else:
         verb = "raised" if now > was else "lowered"
-        text = f"{NAMES[best]} {verb} {image} from {_b(was, 'is-image')} to {_b(now, 'is-image')}"
+        text = (
+            f"{NAMES[best]} {verb} the {image} of {model} from {_b(was, 'is-image')} to {_b(now, 'is-image')}"
+        )
     kept, moved = _sides(before, after)
     if kept:
         most = max(0.01, math.ceil(max(abs(step) for _, step in kept) * 100 - 1e-9) / 100)
@@ -244,6 +247,24 @@ def table_note(report: AlignReport) -> str:
 
 def _diversity(found: Diversity) -> str:
     return f"1-SelfBLEU of {found.n} answers a question at temperature 1, mean of {found.questions} questions"
+
+
+def details(report: AlignReport) -> str:
+    """What was measured with what, as pairs."""
+    judges = [judge.id for judge in (report.judge, report.second_judge) if judge]
+    part = f", {report.track.limit:,} samples of it" if report.track.limit else ""
+    pairs = (
+        ("Model", report.model),
+        ("Revision", report.revision),
+        ("Number format", report.dtype),
+        ("Track", f"{report.track.id}, version {report.track.version}, test split{part}"),
+        ("Judges", ", ".join(judges)),
+        ("Decoding", f"greedy, at most {report.max_new_tokens:,} tokens; sampled at temperature 1"),
+        ("Safety prompt", report.safety_prompt),
+        ("Made", f"{report.created_at:%d %B %Y}"),
+        ("Code", f"{report.code_version} ({short_revision(report.code_revision)})"),
+    )
+    return tables.facts(pairs)
 
 
 # --- trade-off ---
