@@ -3,8 +3,8 @@
     python benchmarks/shared_prefix.py                  the embedded model
     python benchmarks/shared_prefix.py --mid-size       random weights, about 60 million parameters
 
-The naive loop is what evaluation code usually does: one question at a time, the picture processed and
-encoded anew for each, the whole prompt through `generate`. Prints one line for RESULTS.md.
+The naive loop (naive.py) is what evaluation code usually does: one question at a time, the picture
+processed and encoded anew for each, the whole prompt through `generate`. Prints one line for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+
+from checkpoints import mid_size
+from naive import OneAtATime
 
 from ucbench.models import registry
 from ucbench.models.base import VLM
@@ -24,27 +26,6 @@ from ucbench.types import Sample
 Texts = dict[tuple[str, str], str]
 
 
-def mid_size(folder: Path) -> Path:
-    """The embedded architecture, tokenizer and processor, with a larger model and random weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-
-    embedded = registry.EMBEDDED["embedded:tiny-vlm"]
-    config = AutoConfig.from_pretrained(embedded)
-    config.text_config.update(
-        {"hidden_size": 640, "intermediate_size": 1728, "num_hidden_layers": 10, "num_attention_heads": 10,
-         "num_key_value_heads": 10, "head_dim": 64}
-    )  # fmt: skip
-    config.vision_config.update({"hidden_size": 384, "intermediate_size": 1152, "num_attention_heads": 6})
-    torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_config(config)
-    with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(4)  # larger than the default, against near-ties
-    model.save_pretrained(folder)
-    AutoProcessor.from_pretrained(embedded, backend="pil").save_pretrained(folder)
-    return folder
-
-
 def shared(vlm: VLM, samples: list[Sample], batch_size: int) -> tuple[Texts, float]:
     start = time.perf_counter()
     answers = [answer for batch in vlm.plan(samples, batch_size) for answer in vlm.answer(batch)]
@@ -53,29 +34,9 @@ def shared(vlm: VLM, samples: list[Sample], batch_size: int) -> tuple[Texts, flo
 
 
 def naive(folder: Path, samples: list[Sample], device: str, max_new_tokens: int) -> tuple[Texts, float]:
-    """transformers alone."""
-    import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    processor: Any = AutoProcessor.from_pretrained(folder, backend="pil")
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval().to(device)
-    texts: Texts = {}
+    ask = OneAtATime(folder, max_new_tokens=max_new_tokens, device=device)
     start = time.perf_counter()
-    for sample in samples:
-        for question in sample.questions:
-            content = [
-                {"type": "image", "image": sample.image.load()},
-                {"type": "text", "text": question.text},
-            ]
-            inputs = processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-            ).to(device)  # fmt: skip
-            with torch.inference_mode():
-                output = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
-            new = output[0, inputs["input_ids"].shape[1] :]
-            text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
-            texts[sample.id, question.id] = text
+    texts = {key: reply.text for key, reply in ask(samples).items()}
     return texts, time.perf_counter() - start
 
 

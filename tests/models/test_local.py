@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from naive import OneAtATime
 from PIL import Image
 
 from ucbench.errors import BadImageError, ModelError
@@ -52,27 +53,8 @@ def ask(vlm: LocalVLM, samples: list[Sample], batch_size: int) -> Answers:
 
 def plain_generate(folder: Path, samples: list[Sample]) -> dict[tuple[str, str], tuple[str, int, bool]]:
     """(text, tokens, truncated) by transformers alone: whole prompt, one question at a time."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(folder, backend="pil")
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
-    expected = {}
-    for sample in samples:
-        for question in sample.questions:
-            content = [
-                {"type": "image", "image": sample.image.load()},
-                {"type": "text", "text": question.text},
-            ]
-            inputs = processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-            )  # fmt: skip
-            output = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
-            new = output[0, inputs["input_ids"].shape[1] :].tolist()
-            ended = new[-1] == 2
-            text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
-            expected[sample.id, question.id] = (text, len(new) - ended, not ended)
-    return expected
+    replies = OneAtATime(folder, max_new_tokens=NEW_TOKENS)(samples)
+    return {key: (reply.text, reply.tokens, reply.truncated) for key, reply in replies.items()}
 
 
 @pytest.mark.parametrize("checkpoint", ["llava", "llava15"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import torch
+from naive import OneAtATime
 
 from ucbench.models import registry
 from ucbench.record import Decoding
@@ -21,11 +21,6 @@ def pictograms() -> list[Sample]:
 
 
 def test_answers_equal_plain_generate(pictograms: list[Sample]) -> None:
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    folder = registry.EMBEDDED[NAME]
-    processor = AutoProcessor.from_pretrained(folder, backend="pil")
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     vlm = registry.load(NAME, decoding=Decoding(max_new_tokens=NEW_TOKENS), device="cpu")
     assert vlm.engine_path == "shared_prefix"
     answers = {
@@ -33,20 +28,8 @@ def test_answers_equal_plain_generate(pictograms: list[Sample]) -> None:
         for batch in vlm.plan(pictograms, 16)
         for answer in vlm.answer(batch)
     }
-    for sample in pictograms:
-        for question in sample.questions:
-            content = [
-                {"type": "image", "image": sample.image.load()},
-                {"type": "text", "text": question.text},
-            ]
-            inputs = processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-            )  # fmt: skip
-            output = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
-            new = output[0, inputs["input_ids"].shape[1] :]
-            text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
-            assert answers[sample.id, question.id] == text
+    plain = OneAtATime(registry.EMBEDDED[NAME], max_new_tokens=NEW_TOKENS)(pictograms)
+    assert answers == {key: reply.text for key, reply in plain.items()}
 
 
 def test_sampled_answers_do_not_depend_on_the_batch(pictograms: list[Sample]) -> None:
