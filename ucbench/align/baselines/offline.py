@@ -15,8 +15,9 @@ from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from ucbench.align import lora, templates
+from ucbench.align.baselines.places import Images, places
 from ucbench.align.baselines.plan import Plan
-from ucbench.align.baselines.trainer import Images, Maker, Ours, places
+from ucbench.align.baselines.trainer import Maker, Ours
 from ucbench.align.data import TrainingSet
 from ucbench.align.settings import DPOSettings, SFTSettings
 from ucbench.errors import ModelError

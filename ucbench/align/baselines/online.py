@@ -11,8 +11,9 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from ucbench.align import lora
+from ucbench.align.baselines.places import Images, places
 from ucbench.align.baselines.plan import Plan
-from ucbench.align.baselines.trainer import Images, Maker, Ours, places
+from ucbench.align.baselines.trainer import Maker, Ours
 from ucbench.align.data import Draw, TrainingSet
 from ucbench.align.reward import Floats, Reward, Written
 from ucbench.align.settings import GRPOSettings, OnlineSettings

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import os
-import re
-import shutil
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
-from PIL.Image import Image
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from ucbench.align import lora
+from ucbench.align.baselines import checkpoints
 from ucbench.align.baselines.plan import Plan
+from ucbench.align.baselines.report import Report
 from ucbench.align.data import TrainingSet
 from ucbench.align.output import Output, TrainLog, save_adapter
 from ucbench.align.probe import Probe
@@ -30,29 +24,11 @@ from ucbench.align.reward import Reward
 from ucbench.align.schedule import rate
 from ucbench.align.settings import Common
 from ucbench.align.trained import Trained
-from ucbench.errors import BadImageError, StoreError, UcbenchError
-from ucbench.files import sync_folder, write_text
+from ucbench.errors import StoreError
 from ucbench.models.registry import Base
-from ucbench.types import Sample
 
 #: Makes a trainer from the arguments and callbacks that all methods share.
 Maker = Callable[[dict[str, Any], list[TrainerCallback]], Trainer]
-#: The last file of a checkpoint: its presence says that the checkpoint is whole.
-STATE = "state.json"
-_NAME = re.compile(r"checkpoint-(\d+)")
-#: TRL's names -> ours.
-_NAMES = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "lr",
-    "entropy": "entropy",
-    "mean_token_accuracy": "token_accuracy",
-    "rewards/accuracies": "preferred",
-    "rewards/margins": "margin",
-    "reward": "reward",
-}
-#: Names that `online` logs itself.
-_OWN = re.compile(r"reward_(?!std$)\w+|length|accuracy\w*")
 
 
 def arguments(base: Base, settings: Common, plan: Plan, out: Output) -> dict[str, Any]:
@@ -88,41 +64,6 @@ def arguments(base: Base, settings: Common, plan: Plan, out: Output) -> dict[str
     }
 
 
-def places(plan: Plan) -> datasets.Dataset:
-    """What TRL iterates over: the places of the order. The collators turn them into pictures and words.
-
-    The empty column says that there are pictures.
-    """
-    n = plan.steps * plan.questions
-    return datasets.Dataset.from_dict({"place": range(n), "image": [None] * n})
-
-
-class Images:
-    """Opened pictures, kept in memory as long as they are few. Raises `UcbenchError` for a broken one."""
-
-    #: Bytes of pixels.
-    LIMIT = 512 << 20
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Image] = {}
-        self._bytes = 0
-
-    def __call__(self, sample: Sample) -> Image:
-        """The sample's picture."""
-        image = self._kept.get(sample.id)
-        if image is None:
-            try:
-                image = sample.image.load()
-            except BadImageError as error:
-                raise UcbenchError(
-                    f"the picture of {sample.id} cannot be read ({error}); remove it from the training data"
-                ) from error
-            size = image.width * image.height * 3
-            if self._bytes + size <= self.LIMIT:
-                self._kept[sample.id], self._bytes = image, self._bytes + size
-        return image
-
-
 class Ours:
     """Mixed into a TRL trainer: our schedule, our checkpoints, nothing sent or written beside them."""
 
@@ -144,7 +85,7 @@ class Ours:
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-                _finish(folder, {"step": self.state.global_step, **self.kept()})
+                checkpoints.finish(folder, {"step": self.state.global_step, **self.kept()})
         except Exception as error:
             if isinstance(error, OSError | StoreError) or "PytorchStreamWriter" in str(error):
                 reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
@@ -168,25 +109,6 @@ class Ours:
         """Nothing is sent."""
 
 
-def _finish(folder: Path, state: Mapping[str, Any]) -> None:
-    """Sync a checkpoint's files, then say that it is whole."""
-    for path in sorted(folder.iterdir()):
-        with path.open("rb+") as stream:
-            os.fsync(stream.fileno())
-    sync_folder(folder)
-    write_text(folder / STATE, json.dumps(state, indent=1) + "\n")
-
-
-def newest(folder: Path) -> Path | None:
-    """The last whole checkpoint of a run."""
-    steps = {
-        int(match[1]): path
-        for path in folder.glob("checkpoint-*")
-        if (match := _NAME.fullmatch(path.name)) and (path / STATE).is_file()
-    }
-    return steps[max(steps)] if steps else None
-
-
 def run(
     make: Maker,
     base: Base,
@@ -200,23 +122,14 @@ def run(
     progress: Callable[[int, int, dict[str, float]], None],
 ) -> Trained:
     """Train to the end. Raises as `baselines.train` does."""
-    from ucbench.align import checkpoint
-
     identity = _identity(base, data, settings)
-    last = newest(out.checkpoints) if resume else None
+    last = checkpoints.newest(out.checkpoints) if resume else None
     step, degenerate = 0, 0
     if last:
-        try:
-            state = json.loads((last / STATE).read_text(encoding="utf-8"))
-            kept, step, degenerate = state["identity"], int(state["step"]), int(state["degenerate"])
-        except (OSError, ValueError, KeyError) as error:
-            raise StoreError(
-                f"the checkpoint {last} is damaged; remove it and start the same command again"
-            ) from error
-        checkpoint._compare(last, kept, identity)
+        state = checkpoints.read(last, identity)
+        step, degenerate = int(state["step"]), int(state["degenerate"])
         if reward:
             reward.normaliser.restore(state["normaliser"])
-
     try:
         out.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -224,7 +137,7 @@ def run(
             f"cannot write {out.checkpoints}: {error.strerror}; choose another folder with --out"
         ) from error
     probe = Probe(base, data.probe, settings.max_new_tokens) if settings.probe_every else None
-    report = _Report(settings, plan, len(data.items), out, probe, progress, step, degenerate)
+    report = Report(settings, plan, len(data.items), out, probe, progress, step, degenerate)
     trainer: Any = make(arguments(base, settings, plan, out), [report])
     trainer.remove_callback(PrinterCallback)
     trainer.settings = settings
@@ -234,10 +147,7 @@ def run(
         "identity": identity,
     }
     if trainer.is_world_process_zero():
-        # A run that was killed while it wrote one leaves a part of it behind.
-        for path in out.checkpoints.glob("checkpoint-*"):
-            if path.is_dir() and not (path / STATE).is_file():
-                shutil.rmtree(path)
+        checkpoints.clear(out.checkpoints)
         report.log = TrainLog(out.log, keep_steps=step)
     trainer.accelerator.wait_for_everyone()
     n_trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -271,80 +181,6 @@ def _released(trainer: Any, base: Base) -> Any:
     # PEFT puts the path that the base was loaded from in the place of its name.
     model.peft_config["default"].base_model_name_or_path = lora.base_of(base)
     return model.eval()
-
-
-class _Report(TrainerCallback):  # type: ignore[misc]
-    """Writes a line a step, looks at held-back pictures, stops on numbers that are not finite."""
-
-    def __init__(
-        self,
-        settings: Common,
-        plan: Plan,
-        items: int,
-        out: Output,
-        probe: Probe | None,
-        progress: Callable[[int, int, dict[str, float]], None],
-        step: int,
-        degenerate: int,
-    ) -> None:
-        self._settings, self._plan, self._items, self._out = settings, plan, items, out
-        self._probe, self._progress = probe, progress
-        self._done, self._since = step, 0.0
-        self.degenerate = degenerate
-        self.log: TrainLog | None = None
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._since = time.perf_counter()
-
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **more: Any) -> None:
-        """Called after every update, and once more at the end, then without a loss."""
-        if not logs or "loss" not in logs:
-            return
-        self._done = state.global_step
-        self._check(logs)
-        now = time.perf_counter()
-        metrics = self._metrics(logs, now - self._since)
-        model = more["model"]
-        if self._probe and state.is_world_process_zero and self._due(self._settings.probe_every):
-            model.eval()
-            metrics |= self._probe()
-            model.train()
-        if self.log:
-            answers = self._done * self._plan.batch
-            epoch = round(answers / self._items, 4)
-            self.log.append({"step": self._done, "epoch": epoch, "answers": answers, **metrics})
-        self._progress(self._done, self._plan.steps, metrics)
-        self._since = time.perf_counter()
-
-    def _due(self, every: int) -> bool:
-        return self._done % every == 0 or self._done == self._plan.steps
-
-    def _metrics(self, logs: Mapping[str, Any], seconds: float) -> dict[str, float]:
-        metrics = {ours: float(logs[name]) for name, ours in _NAMES.items() if logs.get(name) is not None}
-        metrics |= {name: float(value) for name, value in logs.items() if _OWN.fullmatch(name)}
-        if "kl" in logs:
-            # TRL gives the mean over tokens; ours is nats an answer.
-            metrics["kl"] = float(logs["kl"]) * float(logs["completions/mean_length"])
-        if "degenerate" in logs:
-            self.degenerate += int(logs["degenerate"] > 0)
-            metrics["degenerate_batches"] = float(self.degenerate)
-        if "length" in metrics:
-            metrics["tokens_per_second"] = metrics["length"] * self._plan.batch / seconds
-        metrics["seconds"] = seconds
-        return metrics
-
-    def _check(self, logs: Mapping[str, Any]) -> None:
-        bad = [name for name in ("loss", "grad_norm") if not math.isfinite(float(logs.get(name) or 0.0))]
-        if not bad:
-            return
-        from ucbench.align.loop import AlignmentStoppedError
-
-        last = newest(self._out.checkpoints)
-        where = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
-        raise AlignmentStoppedError(
-            f"stopped at step {self._done}: the {bad[0].replace('grad_norm', 'gradient')} is not finite; "
-            f"lower --lr; {where}"
-        )
 
 
 @contextmanager
