@@ -137,6 +137,8 @@ def test_the_finding_names_the_gain_and_what_stayed(whole: AlignReport) -> None:
     assert "general ability" in said
     assert "stayed within .0" in said
     assert "A safety prompt alone took it to" in said
+    # Of what the free prompt costs, the most.
+    assert "while safe images judged safe fell from 1.00 to" in said
     assert f"to {view.fraction(ppo.after['image_alignment'].value)}" in said
 
 

@@ -140,15 +140,25 @@ _ABILITIES: tuple[tuple[str, Callable[[ScoreMap], float | None]], ...] = (
 
 
 def _free(report: AlignReport, reader: Reader) -> str:
-    """What the safety prompt alone did."""
+    """What the safety prompt alone did, and the most that it cost."""
     outcome = report.methods.get("safety_prompt")
     if outcome is None:
         return ""
-    was, now = (value(side(outcome), "image_alignment") for side in (reader.before, reader.after))
+    before, after = reader.before(outcome), reader.after(outcome)
+    was, now = value(before, "image_alignment"), value(after, "image_alignment")
     if was is None or now is None:
         return ""
     step = "left it at" if abs(now - was) <= SMALL else "took it to"
-    return f" A safety prompt alone {step} {_b(now, 'is-image')}."
+    text = f"A safety prompt alone {step} {_b(now, 'is-image')}"
+    falls = {
+        name: (start, end)
+        for name, read in _ABILITIES
+        if (start := read(before)) is not None and (end := read(after)) is not None and start - end > SMALL
+    }
+    if falls:
+        name, (start, end) = max(falls.items(), key=lambda fall: fall[1][0] - fall[1][1])
+        text += f", while {name} fell from {_b(start)} to {_b(end)}"
+    return f" {text}."
 
 
 def _b(number: float, style: str = "") -> str:
