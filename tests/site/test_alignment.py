@@ -60,7 +60,8 @@ def test_no_outside_text_becomes_markup(text: str) -> None:
             + charts.answers([row | {"before_verdict": "", "after_verdict": ""}])
         )
 
-    assert Tags(everything(text)).seen == Tags(everything("plain")).seen
+    # Of equal length, since a long name stands elsewhere.
+    assert Tags(everything(text)).seen == Tags(everything("p" * len(text))).seen
 
 
 @given(
