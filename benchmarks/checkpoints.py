@@ -13,7 +13,9 @@ def mid_size(folder: Path) -> Path:
     """The embedded architecture, tokenizer and processor, with a larger model: about 60 M parameters."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(EMBEDDED)
     config.text_config.update(
         {"hidden_size": 640, "intermediate_size": 1728, "num_hidden_layers": 10, "num_attention_heads": 10,
