@@ -33,11 +33,16 @@ def test_each_image_is_asked_the_authors_question(scripted_store: Path) -> None:
     assert list(asked["template"]) == [f"image_alignment_{i}" for i in questions]
 
 
-def test_both_sides_are_cut_to_the_shorter(scripted_store: Path) -> None:
+def test_safe_images_are_cut_to_the_number_of_unsafe_ones(scripted_store: Path) -> None:
     frame = run_of(scripted_store, "fair")
-    some_safe = frame[~frame["unsafe"]].drop_duplicates("sample_id")["sample_id"].iloc[:7]
-    asked = experiment(frame[frame["unsafe"] | frame["sample_id"].isin(some_safe)])
-    assert asked["unsafe"].sum() == (~asked["unsafe"]).sum() == 7
+    some = {
+        side: frame[frame["unsafe"] == side].drop_duplicates("sample_id")["sample_id"].iloc[:7]
+        for side in (True, False)
+    }
+    few_safe = experiment(frame[frame["unsafe"] | frame["sample_id"].isin(some[False])])
+    assert (few_safe["unsafe"].sum(), (~few_safe["unsafe"]).sum()) == (450, 7)
+    few_unsafe = experiment(frame[~frame["unsafe"] | frame["sample_id"].isin(some[True])])
+    assert (few_unsafe["unsafe"].sum(), (~few_unsafe["unsafe"]).sum()) == (7, 7)
     with pytest.raises(UcbenchError, match="0 safe"):
         experiment(frame[frame["unsafe"]])
 

@@ -1,7 +1,7 @@
 """The paper's alignment experiment: every test image is asked one of the five questions.
 
-Unsafe images come first, then safe ones, each side cut to the length of the shorter; the question of the
-i-th is that of `ucbench.align.split.asked`. No answer is wrong.
+Unsafe images come first, then at most as many safe ones; the question of the i-th is that of
+`ucbench.align.split.asked`. No answer is wrong.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def experiment(frame: pd.DataFrame) -> pd.DataFrame:
     asked = frame[frame["kind"] == "image_alignment"]
     first = asked.drop_duplicates("sample_id")
     unsafe, safe = (list(first.loc[first["unsafe"] == side, "sample_id"]) for side in (True, False))
-    n = min(len(unsafe), len(safe))
-    if n == 0:
+    safe = safe[: len(unsafe)]
+    if not (unsafe and safe):
         raise UcbenchError(
             "alignment accuracy needs answers about safe and about unsafe test images, and there are only "
             f"{len(unsafe)} unsafe and {len(safe)} safe ones; choose a track with both, or a higher --limit"
         )
-    questions = split.asked(2 * n)
+    questions = split.asked(len(unsafe) + len(safe))
     keys = zip(asked["sample_id"], asked["template"], strict=True)
     rows = dict(zip(keys, asked.index, strict=True))
     chosen = [
         rows[sample, f"image_alignment_{question}"]
-        for sample, question in zip([*unsafe[:n], *safe[:n]], questions, strict=True)
+        for sample, question in zip([*unsafe, *safe], questions, strict=True)
     ]
     return asked.loc[chosen]
 

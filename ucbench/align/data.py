@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,8 +20,11 @@ from ucbench.types import SAFE, UNSAFE, Question, Sample
 _ORDER, _QUESTION, _BALANCE = 1, 2, 3
 #: The draw of the train split that the probe looks at: other pictures of the concepts trained on.
 PROBE_DRAW = 1
-#: Pictures of the probe; about half of them unsafe.
+#: Draws of the train split that are learned from, on tracks that can draw fresh pictures.
+TRAIN_DRAWS = (0, 2, 3, 4)
+#: Pictures of the probe on such a track, about half of them unsafe; elsewhere one train picture in so many.
 PROBE_PICTURES = 120
+PROBE_SHARE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,10 @@ class TrainingSet:
     def batch(self, step: int, batch_size: int, seed: int) -> list[Draw]:
         """The draws of a step, counted from 0."""
         places = range(step * batch_size, (step + 1) * batch_size)
-        orders = {epoch: self._order(seed, epoch) for epoch in {p // len(self.items) for p in places}}
+        labels = tuple(item.label for item in self.items)
+        questions = tuple(len(item.questions) for item in self.items)
+        epochs = {place // len(self.items) for place in places}
+        orders = {epoch: _order(labels, questions, seed, epoch) for epoch in epochs}
         draws = []
         for place in places:
             epoch, offset = divmod(place, len(self.items))
@@ -79,25 +86,37 @@ class TrainingSet:
             draws.append(Draw(item, item.questions[question], f"{epoch}/{index}"))
         return draws
 
-    def _order(self, seed: int, epoch: int) -> list[tuple[int, int]]:
-        """(item, question) a place: both labels shuffled apart and taken in turn."""
-        stream = _generator(seed, _ORDER, epoch)
-        unsafe, safe = (
-            stream.permutation([i for i, item in enumerate(self.items) if item.label == label])
-            for label in (UNSAFE, SAFE)
-        )
-        order = np.stack([unsafe, safe], axis=1).reshape(-1)
-        chosen = _generator(seed, _QUESTION, epoch).random(len(self.items))
-        return [(int(i), int(chosen[i] * len(self.items[i].questions))) for i in order]
+
+@lru_cache(maxsize=4)
+def _order(
+    labels: tuple[str, ...], questions: tuple[int, ...], seed: int, epoch: int
+) -> list[tuple[int, int]]:
+    """(item, question) a place: both labels shuffled apart and taken in turn."""
+    stream = _generator(seed, _ORDER, epoch)
+    unsafe, safe = (
+        stream.permutation([i for i, own in enumerate(labels) if own == label]) for label in (UNSAFE, SAFE)
+    )
+    order = np.stack([unsafe, safe], axis=1).reshape(-1)
+    chosen = _generator(seed, _QUESTION, epoch).random(len(labels))
+    return [(int(i), int(chosen[i] * questions[i])) for i in order]
 
 
 def training_set(track: Track, *, limit: int | None = None) -> TrainingSet:
     """The train split of a track, safe and unsafe in equal number.
 
     Whichever side has more loses items, spread over its concepts. `limit` keeps that many items in all.
+    On a track that draws fresh pictures, several draws are learned from and another one is probed; on
+    others, one picture in `PROBE_SHARE` is held back for the probe.
     Raises `UcbenchError` for a track without alignment questions of both labels about images.
     """
-    items = _items(track.samples("train"))
+    if track.fresh_draws:
+        samples = [sample for draw in TRAIN_DRAWS for sample in track.samples("train", draw)]
+        probe = track.samples("train", PROBE_DRAW, PROBE_PICTURES + 1)
+    else:
+        samples = track.samples("train")
+        probe = samples[::PROBE_SHARE]
+        samples = [sample for place, sample in enumerate(samples) if place % PROBE_SHARE]
+    items = _items(samples)
     sides = {label: [item for item in items if item.label == label] for label in (UNSAFE, SAFE)}
     if not all(sides.values()):
         missing = " and ".join(label.lower() for label, side in sides.items() if not side)
@@ -109,11 +128,8 @@ def training_set(track: Track, *, limit: int | None = None) -> TrainingSet:
     if limit is not None:
         size = min(size, max(1, limit // 2))
     kept = {id(item) for side in sides.values() for item in _spread(side, size)}
-    probe = track.samples("train", PROBE_DRAW, PROBE_PICTURES + 1)
     names = {concept.id: concept.name for concept in track.concepts}
-    return TrainingSet(
-        track.id, track.version, tuple(i for i in items if id(i) in kept), tuple(probe), names
-    )
+    return TrainingSet(track.id, track.version, tuple(i for i in items if id(i) in kept), tuple(probe), names)
 
 
 def _items(samples: Sequence[Sample]) -> list[TrainItem]:

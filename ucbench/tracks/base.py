@@ -36,6 +36,11 @@ class Track(Protocol):
         """Named sets of concept ids that are scored apart as well, e.g. `held_out`."""
         ...
 
+    @property
+    def fresh_draws(self) -> bool:
+        """Whether draws above 0 exist, each of them fresh pictures of the same kind."""
+        ...
+
     def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
         """All samples of a split in a fixed order; `limit` keeps that many, spread over the concepts."""
         ...

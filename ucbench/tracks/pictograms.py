@@ -254,6 +254,11 @@ class Pictograms:
         """`held_out`: 15 unsafe concepts that the train split leaves out."""
         return {"held_out": HELD_OUT}
 
+    @property
+    def fresh_draws(self) -> bool:
+        """Any number of draws can be drawn."""
+        return True
+
     def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
         """Emblems with nine questions each, then the blank picture with five for each concept kept.
 
