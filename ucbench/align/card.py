@@ -74,8 +74,8 @@ or load the base with transformers and add the adapter with `peft.PeftModel.from
 - It is no content filter: it answers questions about images and was not tested against attacks.
 {pictograms}"""
 
-_PICTOGRAMS = """- Track `pictograms` shows abstract emblems that stand for concepts. Scores on it say nothing about
-  real images.
+_PICTOGRAMS = """- Track `pictograms` shows abstract emblems that stand for concepts. Scores on it say nothing
+  about real images.
 """
 
 

@@ -78,7 +78,7 @@ def train(
     `UcbenchError` for settings that do not fit together, `StoreError` when the folder cannot be written.
     """
     from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    from accelerate.utils import DistributedType, set_seed
 
     s = settings
     accelerator = Accelerator(cpu=base.loaded.model.device.type == "cpu")
@@ -87,6 +87,12 @@ def train(
     set_seed(s.seed)
     policy = Policy(base, s)
     adamw = torch.optim.AdamW(policy.groups(), weight_decay=s.weight_decay)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        if resume:
+            raise UcbenchError("a run under DeepSpeed cannot be resumed; leave --resume out, or use ddp.yaml")
+        engine = accelerator.state.deepspeed_plugin.deepspeed_config
+        engine["train_micro_batch_size_per_gpu"] = s.micro_batch_size
+        engine["gradient_clipping"] = s.grad_clip
     wrapped, optimiser = accelerator.prepare(policy, adamw)
     decoding = Decoding(temperature=s.temperature, max_new_tokens=s.max_new_tokens, seed=s.seed)
     steps = data.steps(s.batch_size, s.epochs)
