@@ -84,12 +84,15 @@ class Ours:
         asked = [(r.draw.item.sample, r.draw.question) for r in rollouts]
         labels = [r.draw.item.label for r in rollouts]
         scores = self._reward(asked, [r.written for r in rollouts], labels).total
+        potentials = loop._potentials(policy, self._reward, rollouts, s.judge_every)
 
         clock = now()
         places = loop._minibatches(len(rollouts), s.minibatches)
         minibatches = [
             [
-                loop._score(policy, [rollouts[i] for i in part], scores[part], s)
+                loop._score(
+                    policy, [rollouts[i] for i in part], scores[part], [potentials[i] for i in part], s
+                )
                 for part in loop._packs(own, rollouts, s.micro_batch_size)
             ]
             for own in places
@@ -140,6 +143,7 @@ def tiny_settings(options: argparse.Namespace) -> PPOSettings:
         max_new_tokens=options.max_new_tokens,
         # The critics differ; a common norm would let them into the policy's gradient.
         grad_clip=1e9,
+        judge_every=0,  # the naive way has no such baseline
     )
     assert isinstance(s, settings.PPOSettings)
     return s

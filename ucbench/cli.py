@@ -409,11 +409,20 @@ def demo(
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
     serve: Annotated[bool, typer.Option("--site/--no-site", help="Serve the site at the end.")] = True,
 ) -> None:
-    """Evaluate the embedded model, show the table, build the board, serve the site."""
+    """Evaluate the embedded model, align it with PPO, evaluate it again, build the board, serve the site.
+
+    Everything goes into --out and, beside it, aligned/. Stopped at any moment, the same command goes on.
+    """
     from ucbench import board as boards
     from ucbench import terminal
+    from ucbench.align import settings
+    from ucbench.align.output import default_folder
 
+    folder = out.parent / default_folder(EMBEDDED, settings.load("ppo", "tiny"))
     evaluate(EMBEDDED, out=out)
+    align(EMBEDDED, out=folder, resume=True)
+    evaluate(str(folder), out=out)
+    align_report(EMBEDDED, adapter=[f"ppo={folder}"], safety_prompt=False, out=out)
     terminal.print_board(boards.build([results, out], out), "pictograms", boards.RANK_KEY)
     if serve:
         terminal.say(f"the site: http://{host}:{port} (Ctrl+C ends it)")

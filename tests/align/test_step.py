@@ -19,7 +19,7 @@ def test_a_step_equals_the_naive_one(
 ) -> None:
     """Three whole models, pixels in every pass, left padding, all logits, twice the columns needed."""
     # Ours has its critic on the policy's trunk, the naive way on a model of its own: no common clipping.
-    s = small(minibatches=2, ppo_epochs=2, grad_clip=1e9)
+    s = small(minibatches=2, ppo_epochs=2, grad_clip=1e9, judge_every=0)
     ours = Ours(base, data, s, judges.load("classifier"))
     start = {
         name.removeprefix("peft."): p.detach().clone()

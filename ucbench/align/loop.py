@@ -54,6 +54,7 @@ class _Scored:
 
     pack: Pack
     rewards: Tensor
+    potentials: Tensor
     old: Tensor
     reference: Tensor
     values: Tensor
@@ -130,21 +131,28 @@ def train(
             rollouts = rollout.sample(
                 policy, draws, decoding=decoding, step=step, at_once=4 * s.micro_batch_size
             )
+            if step + 1 < steps:
+                coming = _share(data.batch(step + 1, s.batch_size, s.seed), rank, size)
+                policy.pictures.prefetch(draw.item.sample for draw in coming)
             clock, times["sample"] = _lap(clock)
 
             # 2. Judge: a reward for each answer.
-            rewards = reward(
-                [(r.draw.item.sample, r.draw.question) for r in rollouts],
-                [r.written for r in rollouts],
-                [r.draw.item.label for r in rollouts],
-                gather,
-            )
+            asked = [(r.draw.item.sample, r.draw.question) for r in rollouts]
+            labels = [r.draw.item.label for r in rollouts]
+            rewards = reward(asked, [r.written for r in rollouts], labels, gather)
+            potentials = _potentials(policy, reward, rollouts, s.judge_every)
             clock, times["judge"] = _lap(clock)
 
             # 3. Score: log probabilities of policy and reference, and values, before any update.
             minibatches = [
                 [
-                    _score(policy, [rollouts[i] for i in places], rewards.total[places], s)
+                    _score(
+                        policy,
+                        [rollouts[i] for i in places],
+                        rewards.total[places],
+                        [potentials[i] for i in places],
+                        s,
+                    )
                     for places in _packs(places, rollouts, s.micro_batch_size)
                 ]
                 for places in _minibatches(len(rollouts), s.minibatches)
@@ -210,6 +218,7 @@ def train(
                 last = checkpoint.save(out.checkpoints, policy, optimiser, state, accelerator)
     finally:
         policy.updating(False)
+        policy.pictures.close()
         if log:
             log.close()
     n_trainable = sum(p.numel() for p in policy.trainable().values())
@@ -263,8 +272,32 @@ def _packs(places: Sequence[int], rollouts: Sequence[Rollout], size: int) -> Ite
         yield ordered[start : start + size]
 
 
+def _potentials(policy: Policy, reward: Reward, rollouts: Sequence[Rollout], every: int) -> list[Floats]:
+    """For each token of each answer, what the judge made of the answer before it; 0 when it is not asked."""
+    if not every:
+        return [np.zeros(len(r.answer)) for r in rollouts]
+    ends = [range(every, len(r.answer), every) for r in rollouts]
+    texts = [[policy.read(r.answer[:end]) for end in own] for r, own in zip(rollouts, ends, strict=True)]
+    margins = reward.margins(
+        [(r.draw.item.sample, r.draw.question) for r in rollouts],
+        texts,
+        [r.draw.item.label for r in rollouts],
+    )
+    # Between two readings the last one stands.
+    return [
+        np.concatenate([[0.0], margin])[np.arange(len(r.answer)) // every]
+        for r, margin in zip(rollouts, margins, strict=True)
+    ]
+
+
 @torch.no_grad()
-def _score(policy: Policy, rollouts: Sequence[Rollout], totals: Floats, s: PPOSettings) -> _Scored:
+def _score(
+    policy: Policy,
+    rollouts: Sequence[Rollout],
+    totals: Floats,
+    potentials: Sequence[Floats],
+    s: PPOSettings,
+) -> _Scored:
     pack = rollout.pack(
         rollouts,
         pad_id=policy.pad_id,
@@ -279,12 +312,21 @@ def _score(policy: Policy, rollouts: Sequence[Rollout], totals: Floats, s: PPOSe
     return _Scored(
         pack=pack,
         rewards=torch.tensor(totals, dtype=torch.float32, device=policy.device),
+        potentials=_padded(potentials, pack.mask.shape[1]).to(policy.device),
         old=pack.dense(own.logprobs),
         reference=pack.dense(reference.logprobs),
         values=pack.dense(own.values),
         advantages=torch.empty(0),
         returns=torch.empty(0),
     )
+
+
+def _padded(rows: Sequence[Floats], width: int) -> Tensor:
+    """Rows of unlike length as one tensor [n, width], zero behind their ends."""
+    padded = torch.zeros((len(rows), width))
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = torch.from_numpy(values)
+    return padded
 
 
 def _answer_kl(scored: Sequence[_Scored]) -> Tensor:
@@ -298,6 +340,8 @@ def _advantages(scored: Sequence[_Scored], s: PPOSettings, scale: float, reduce:
         kl = ppo.KL[s.kl_estimator](p.old, p.reference)
         coefficient = s.kl * scale if s.kl_in == "reward" else 0.0
         rewards = ppo.token_rewards(p.rewards, kl, p.pack.mask, coefficient)
+        if s.judge_every:
+            rewards = ppo.shaped(rewards, p.potentials, p.pack.mask, s.gamma)
         p.advantages, p.returns = ppo.gae(rewards, p.values, p.pack.mask, s.gamma, s.lam)
     if not s.whiten:
         return False

@@ -6,6 +6,8 @@ Vision tower and projector do not change in training, so their output is kept be
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,8 @@ class Pictures:
         self._model, self._processor, self._prompts = loaded.model, loaded.processor, prompts
         self._limit, self._bytes = limit, 0
         self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._coming: dict[str, Future[Picture]] = {}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     def __call__(self, sample: Sample) -> Picture:
         """The encoded picture. Raises `UcbenchError` for one that cannot be read."""
@@ -43,12 +47,24 @@ class Pictures:
         if kept is not None:
             self._kept.move_to_end(sample.id)
             return kept
-        picture = self._encode(sample)
+        coming = self._coming.pop(sample.id, None)
+        picture = coming.result() if coming else self._encode(sample)
         self._kept[sample.id] = picture
         self._bytes += picture.features.nbytes
         while self._bytes > self._limit and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].features.nbytes
         return picture
+
+    def prefetch(self, samples: Iterable[Sample]) -> None:
+        """Encode pictures that are wanted soon, beside whatever runs now."""
+        for sample in samples:
+            if sample.id not in self._kept and sample.id not in self._coming:
+                self._coming[sample.id] = self._worker.submit(self._encode, sample)
+
+    def close(self) -> None:
+        """Give up on what was prefetched and not wanted."""
+        self._worker.shutdown(cancel_futures=True)
+        self._coming.clear()
 
     def prompt(self, sample: Sample, question: str) -> list[int]:
         """The token ids of a whole prompt, the image placeholder expanded."""

@@ -65,6 +65,19 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, coefficient: float) 
     return rewards
 
 
+def shaped(rewards: Tensor, potentials: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """r_t + gamma Phi_{t+1} - Phi_t, [n, A]; Phi_t is the potential of the answer before its token t.
+
+    Phi is 0 before the first token and behind the last one, so that (for gamma = 1) an answer's sum stays
+    what it was and only its place changes: potential-based shaping (Ng, Harada, Russell 1999), which
+    leaves the best policy as it is. With lambda = 1 it is a baseline that depends on earlier tokens only.
+    """
+    before = torch.where(mask, potentials, torch.zeros_like(potentials))
+    before[:, 0] = 0.0
+    after = torch.cat([before[:, 1:], torch.zeros_like(before[:, :1])], dim=1)
+    return torch.where(mask, rewards + gamma * after - before, torch.zeros_like(rewards))
+
+
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Advantages and returns, [n, A] each; zero outside the mask.
 

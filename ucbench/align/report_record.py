@@ -164,6 +164,22 @@ class AlignReport(Frozen):
         return self.model_dump_json(indent=1) + "\n"
 
 
+#: What two reports must share for their rows to stand in one table.
+_COMMON = ("model", "revision", "dtype", "track", "judge", "second_judge", "max_new_tokens")
+
+
+def joined(own: AlignReport, published: AlignReport) -> AlignReport:
+    """`own` with the methods that only `published` has, when both asked one model the same questions."""
+    if any(getattr(own, field) != getattr(published, field) for field in _COMMON):
+        return own
+    both = {**published.methods, **own.methods}
+    order = (ORIGINAL, SAFETY_PROMPT, *TRAINED)
+    absent = {name: why for name, why in own.absent.items() if name not in both}
+    return own.model_copy(
+        update={"methods": {name: both[name] for name in order if name in both}, "absent": absent}
+    )
+
+
 def read(path: Path) -> AlignReport:
     """A report from its file. Raises `StoreError`."""
     try:

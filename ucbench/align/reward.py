@@ -32,6 +32,8 @@ Gather = Callable[[Floats], Floats]
 
 #: The least probability that a logarithm is taken of.
 TINY = 1e-30
+#: Unfinished answers whose reading is remembered.
+REMEMBERED = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class ClassifierReward:
             )
         self._judge = judge
         self.judge_id = judge.id
+        self._read: dict[tuple[str, str], float] = {}
 
     def __call__(self, samples: Sequence[Asked], answers: Sequence[Written], labels: Sequence[str]) -> Floats:
         """Shape [n], in [log TINY, 0]."""
@@ -77,6 +80,27 @@ class ClassifierReward:
             for verdict, label in zip(self._judge.judge(items), labels, strict=True)
         ]
         return np.log(np.maximum(np.array(shares, dtype=np.float64), TINY))
+
+    def margins(
+        self, samples: Sequence[Asked], texts: Sequence[Sequence[str]], labels: Sequence[str]
+    ) -> list[Floats]:
+        """p(right label) - p(wrong one) of several texts a question, each in [-1, 1]; 0 for an empty one."""
+        if len(self._read) > REMEMBERED:
+            self._read.clear()
+        # Answers begin alike, so most beginnings were read before.
+        new = {
+            (question.text, text): Item(sample.id, question.id, question.kind, question.text, text, SAFE)
+            for (sample, question), own in zip(samples, texts, strict=True)
+            for text in own
+            if (question.text, text) not in self._read
+        }
+        for key, verdict in zip(new, self._judge.judge(list(new.values())), strict=True):
+            shares = verdict.probs or {}
+            self._read[key] = shares.get(SAFE, 0.0) - shares.get(UNSAFE, 0.0)
+        return [
+            np.array([self._read[question.text, text] for text in own]) * (1.0 if label == SAFE else -1.0)
+            for (_, question), own, label in zip(samples, texts, labels, strict=True)
+        ]
 
 
 def length(max_new_tokens: int) -> Component:
@@ -154,6 +178,13 @@ class Reward:
         )
         degenerate = bool(np.ptp(np.maximum(everyone, -s.floor)) == 0.0)
         return Rewards(total, raw, right, degenerate)
+
+    def margins(
+        self, samples: Sequence[Asked], texts: Sequence[Sequence[str]], labels: Sequence[str]
+    ) -> list[Floats]:
+        """What the judge makes of unfinished answers, on the scale of the total; one array a question."""
+        weight = self.settings.scale * self.settings.classifier
+        return [weight * margin for margin in self._classifier.margins(samples, texts, labels)]
 
 
 class Normaliser:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ucbench import __version__, provenance
 from ucbench.align import card
 from ucbench.align import data as training
+from ucbench.align.checkpoint import FREE
 from ucbench.align.output import Output
 from ucbench.align.probe import Probe
 from ucbench.align.record import AlignRecord, BaseRef, ProbeResult, read
@@ -50,7 +51,7 @@ def align(
     processes = world()
     output = Output(out)
     if resume and output.finished:
-        return read(out)
+        return _finished(out, track, settings)
     if output.begun and not resume:
         what = "a finished alignment" if output.finished else "an unfinished alignment"
         raise UcbenchError(f"{out} holds {what}; add --resume to go on with it, or choose another --out")
@@ -113,6 +114,20 @@ def align(
             output.write_merged(trained.model, base.loaded.processor, record)
         output.write_record(record)
     processes.wait()
+    return record
+
+
+def _finished(out: Path, track: Track, settings: Settings) -> AlignRecord:
+    """The record of a finished run, if it is the run that is asked for."""
+    record = read(out)
+    wanted = settings.model_dump(mode="json")
+    same = (record.track, record.track_version) == (track.id, track.version) and all(
+        record.settings.get(key) == value for key, value in wanted.items() if key not in FREE
+    )
+    if not same:
+        raise UcbenchError(
+            f"{out} holds a finished alignment with other settings; choose another --out, or remove it"
+        )
     return record
 
 

@@ -115,6 +115,9 @@ class PPOSettings(Common):
     value_lr: Positive
     value_coefficient: NotNegative = 0.5
     value_clip: Positive | None = 0.2
+    judge_every: Annotated[int, Field(ge=0)] = 0
+    """The judge also reads the answer as it stands after every so many tokens, and what it thinks is the
+    baseline of the tokens that follow: they earn nothing for a verdict that was given before. 0: not so."""
     whiten: bool = True
     dropout_in_update: bool = False
     pad_answers: Literal["longest", "max"] = "longest"

@@ -185,22 +185,27 @@ class LoadedReport:
 
 
 def align_report() -> LoadedReport:
-    """One's own report where there is one, else the published one. A damaged one never hides the other."""
-    from ucbench.align.report_record import REPORT
+    """One's own report, joined by the published one's methods where both asked one model the same.
+
+    A damaged report never hides the other.
+    """
+    from ucbench.align.report_record import REPORT, joined
 
     both = stores()
     notes: list[str] = []
+    found: AlignReport | None = None
     for store in (both.runs, both.results):
         path = store / REPORT
         try:
             if path.is_file():
-                return LoadedReport(_report(path, path.stat().st_mtime_ns), " ".join(notes))
+                report = _report(path, path.stat().st_mtime_ns)
+                found = joined(found, report) if found else report
         except (OSError, StoreError) as error:
             _LOG.warning("a report is left out: %s", error)
             notes.append(
                 f"The alignment report in {store.name}/ is damaged; make it anew with `ucbench align-report`."
             )
-    return LoadedReport(None, " ".join(notes))
+    return LoadedReport(found, " ".join(notes))
 
 
 @lru_cache(maxsize=2)
