@@ -60,7 +60,7 @@ def align(
     if not isinstance(settings, SFTSettings | DPOSettings):
         judge = judges.load(settings.reward.judge)
         reward = Reward(settings.reward, judge, settings.max_new_tokens)
-    base = models.load_base(model, dtype=dtype, device=device, revision=revision)
+    base = models.load_base(model, dtype=dtype, device=device, revision=revision, quantise=settings.quantise)
 
     probe = Probe(base, items.probe, settings.max_new_tokens)
     before = probe()

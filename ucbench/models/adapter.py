@@ -76,7 +76,7 @@ def read(folder: Path, name: str, commit: str | None) -> Adapter:
         raise checkpoint.no_weights(folder, name, WEIGHTS)
     checkpoint.check_safetensors(folder / WEIGHTS, name)
 
-    trained_revision, trained_on = _read_align(folder, name)
+    trained_revision, trained_on = read_align(folder, name)
     if trained_revision and _COMMIT.fullmatch(trained_revision):
         base_revision = trained_revision
     version = commit or checkpoint.digest(folder, (CONFIG, WEIGHTS))
@@ -121,7 +121,7 @@ def _reason(error: Exception) -> str:
     return first_line(shown).rstrip(".")
 
 
-def _read_align(folder: Path, name: str) -> tuple[str | None, tuple[str, ...]]:
+def read_align(folder: Path, name: str) -> tuple[str | None, tuple[str, ...]]:
     """(revision of the base in training, items it was trained on); nothing known of others' adapters."""
     if not (folder / ALIGN).exists():
         return None, ()

@@ -28,11 +28,14 @@ class Loaded:
     dtype: str
 
 
-def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | None) -> Loaded:
+def load_folder(
+    folder: Path, *, name: str, dtype: str | None, device: str | None, quantise: str | None = None
+) -> Loaded:
     """Load an image-text checkpoint.
 
     `dtype` defaults to float32 on CPU and to the checkpoint's own elsewhere; `device` to CUDA when
-    there is one. Raises `ModelError` in one sentence for whatever is wrong with the checkpoint,
+    there is one; `quantise="nf4"` keeps the weights in 4 bits.
+    Raises `ModelError` in one sentence for whatever is wrong with the checkpoint,
     `UnknownNameError` for a dtype or device that does not exist.
     """
     import torch
@@ -52,6 +55,7 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
         raise UnknownNameError(f"{dtype!r} is no dtype; use one of {', '.join(DTYPES)}")
 
     config = checkpoint.check(folder, name)
+    quantised = _four_bits(target.type) if quantise else {}
     _silence()
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
@@ -62,12 +66,13 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **quantised,
         )
         # transformers fills what is missing with random numbers; such a model must not be measured.
         if report["missing_keys"]:
             example = min(report["missing_keys"])
             raise ModelError(f"{name} lacks {len(report['missing_keys'])} weights, such as {example}")
-        model = model.eval().to(target)
+        model = model.eval() if quantised else model.eval().to(target)
         small = target.type == "cpu" and model.num_parameters() < ONE_THREAD_BELOW
         if small and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(1)
@@ -85,6 +90,27 @@ def load_folder(folder: Path, *, name: str, dtype: str | None, device: str | Non
     if family:
         family.complete(processor, model.config)
     return Loaded(model, processor, family, str(model.dtype).removeprefix("torch."))
+
+
+def _four_bits(device_type: str) -> dict[str, Any]:
+    """Arguments that load weights as NF4 with double quantisation. Raises `ModelError` without CUDA."""
+    from importlib.util import find_spec
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if device_type != "cuda" or find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "4-bit weights (quantise nf4) need a CUDA device and the package bitsandbytes; "
+            "use --set quantise=null for the whole ones"
+        )
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
 
 
 def first_line(error: Exception) -> str:

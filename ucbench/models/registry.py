@@ -67,10 +67,13 @@ def load(
         tuned = adapter.read(folder, public, commit)
         base = _load_base_of(tuned, dtype, device)
         loaded = adapter.attach(base.loaded, tuned)
+        trained_on = tuned.trained_on
     else:
         tuned = None
         base = _load_whole(folder, public, commit, dtype, device)
         loaded = base.loaded
+        # A merged model carries the record of its training.
+        trained_on = adapter.read_align(folder, public)[1]
     entry = Entry(
         model=base.name,
         revision=base.revision,
@@ -78,23 +81,38 @@ def load(
         adapter=tuned.identity if tuned else None,
         system_prompt=system_prompt,
         decoding=decoding,
-        trained_on=tuned.trained_on if tuned else (),
+        trained_on=trained_on,
     )
     return LocalVLM(loaded, entry)
 
 
 def load_base(
-    name: str, *, dtype: str | None = None, device: str | None = None, revision: str | None = None
+    name: str,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+    quantise: str | None = None,
 ) -> Base:
-    """Load a whole model, found and checked as by `load`; an adapter is refused. Raises as `load` does."""
-    return _load_whole(*_find(name, revision), dtype, device)
+    """Load a whole model, found and checked as by `load`; an adapter is refused. Raises as `load` does.
+
+    `quantise="nf4"` keeps its weights in 4 bits with double quantisation, on CUDA only.
+    """
+    return _load_whole(*_find(name, revision), dtype, device, quantise)
 
 
-def _load_whole(folder: Path, public: str, commit: str | None, dtype: str | None, device: str | None) -> Base:
+def _load_whole(
+    folder: Path,
+    public: str,
+    commit: str | None,
+    dtype: str | None,
+    device: str | None,
+    quantise: str | None = None,
+) -> Base:
     from ucbench.models.checkpoint import digest
     from ucbench.models.loading import load_folder
 
-    loaded = load_folder(folder, name=public, dtype=dtype, device=device)
+    loaded = load_folder(folder, name=public, dtype=dtype, device=device, quantise=quantise)
     return Base(loaded, public, commit or digest(folder), folder)
 
 
