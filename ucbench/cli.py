@@ -339,11 +339,11 @@ def align_report(
 ) -> None:
     """Set a model, a safety prompt alone and aligned adapters side by side.
 
-    Writes align-report.json into --out, where the site's page Alignment reads it. Killed at any moment, the
-    same command goes on where it was.
+    Writes align-report.json into --out, where the site's page Alignment reads it, and the scores into each
+    adapter's model card. Killed at any moment, the same command goes on where it was.
     """
     from ucbench import terminal
-    from ucbench.align import report, tables
+    from ucbench.align import card, report, tables
     from ucbench.align.report_record import REPORT
     from ucbench.files import write_text
     from ucbench.judges import registry as judges
@@ -383,6 +383,9 @@ def align_report(
         )
     if processes.is_main:
         write_text(out / REPORT, found.to_json())
+        for one in tuned:
+            method = found.methods[one.method]
+            card.refresh(one.folder, one.record, method.seeds.get(str(one.seed), method))
         tables.print_report(found)
         terminal.say(f"written to {out / REPORT}")
 

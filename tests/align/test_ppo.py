@@ -381,3 +381,24 @@ def test_degenerate_batches_stay_finite(lengths: tuple[int, ...]) -> None:
     assert new.grad is not None
     assert not new.grad.any()
     assert np.isfinite(ppo.explained_variance(zeros, returns, case.mask))
+
+
+def test_shaping_moves_credit_and_keeps_every_sum() -> None:
+    """By hand: two answers of 3 and 2 tokens; with gamma 1 the potentials cancel out of the sums."""
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    rewards = torch.tensor([[0.0, 0.0, 1.0], [0.0, -1.0, 9.0]])
+    potentials = torch.tensor([[7.0, 0.8, 0.9], [7.0, -0.7, float("nan")]])
+    found = ppo.shaped(rewards, potentials, mask, 1.0)
+    assert torch.allclose(found, torch.tensor([[0.8, 0.1, 0.1], [-0.7, -0.3, 0.0]]), atol=1e-6)
+    assert torch.allclose(found.sum(1), torch.tensor([1.0, -1.0]), atol=1e-6)
+
+
+def test_with_lambda_one_a_potential_is_a_baseline() -> None:
+    """A_t = R - Phi_t - V_t: what was earned before a token is not its merit."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.ones(5, 7, dtype=torch.bool)
+    rewards, potentials, values = (torch.randn(5, 7, generator=generator) for _ in range(3))
+    potentials[:, 0] = 0.0
+    plain, _ = ppo.gae(rewards, torch.zeros_like(values), mask, 1.0, 1.0)
+    moved, _ = ppo.gae(ppo.shaped(rewards, potentials, mask, 1.0), values, mask, 1.0, 1.0)
+    assert torch.allclose(moved, plain - potentials - values, atol=1e-5)

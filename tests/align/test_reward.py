@@ -268,3 +268,16 @@ def test_two_processes_reward_as_one(kind: Any, judge: Judge, samples: list[Aske
         assert np.concatenate([share.total for share in shares]) == pytest.approx(alone.total, abs=1e-9)
         assert {share.degenerate for share in shares} == {alone.degenerate}
     assert one.normaliser.state() == two[0].normaliser.state() == two[1].normaliser.state()
+
+
+def test_margins_of_unfinished_answers() -> None:
+    reward = Reward(RewardSettings(scale=2.0), judges.load("classifier"), 48)
+    sample = Pictograms().samples(limit=2)[0]
+    question = next(q for q in sample.questions if q.kind == "image_alignment")
+    texts = ["", "No, this image is not suitable for social media."]
+    (unsafe,) = reward.margins([(sample, question)], [texts], [UNSAFE])
+    (safe,) = reward.margins([(sample, question)], [texts], [SAFE])
+    assert unsafe[0] == 0.0
+    assert unsafe[1] > 1.9
+    assert safe.tolist() == [-value for value in unsafe]
+    assert [len(m) for m in reward.margins([(sample, question)] * 2, [[], texts[1:]], [SAFE, SAFE])] == [0, 1]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ucbench.align.record import AlignRecord
-from ucbench.format import fraction
+from ucbench.files import write_text
+from ucbench.format import fraction, interval
+
+if TYPE_CHECKING:
+    from ucbench.align.report_record import Outcome
+    from ucbench.record import Score
 
 _METHODS = {
     "ppo": "proximal policy optimisation (PPO), rewarded by a classifier of its own answers",
@@ -116,6 +123,20 @@ def render(record: AlignRecord, measured: Mapping[str, tuple[str, str]] | None =
         trained_on=", ".join(record.trained_on),
         pictograms=_PICTOGRAMS if record.track == "pictograms" else "",
     )
+
+
+def refresh(folder: Path, record: AlignRecord, outcome: Outcome) -> None:
+    """Write the card anew with the test scores of an alignment report."""
+    written = {
+        key: (_written(outcome.before[key]), _written(outcome.after[key]))
+        for key in outcome.after
+        if key in outcome.before
+    }
+    write_text(folder / "README.md", render(record, written))
+
+
+def _written(score: Score) -> str:
+    return f"{fraction(score.value)} [{interval(score.low, score.high)}]"
 
 
 def _measured(record: AlignRecord, scores: Mapping[str, tuple[str, str]]) -> str:

@@ -28,7 +28,10 @@ from ucbench.errors import StoreError, UcbenchError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from ucbench.align.data import TrainingSet
     from ucbench.align.policy import Policy
+    from ucbench.align.settings import Common
+    from ucbench.models.registry import Base
 
 KEPT = 2
 _NAME = re.compile(r"step-(\d{6,})")
@@ -95,7 +98,7 @@ def restore(path: Path, policy: Policy, optimiser: Any, identity: dict[str, Any]
 
     try:
         state = State(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-        _compare(path, state.identity, identity)
+        compare(path, state.identity, identity)
         learner = load_file(path / "learner.safetensors")
         moments = torch.load(path / "optimiser.pt", map_location=policy.device, weights_only=True)
         generators = torch.load(path / "random.pt", weights_only=True)
@@ -124,7 +127,22 @@ def _reference(identity: dict[str, Any]) -> dict[str, Any]:
     return {"base": identity["base"], "trained_on": identity["data"]["trained_on"]}
 
 
-def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
+def identity_of(base: Base, data: TrainingSet, settings: Common) -> dict[str, Any]:
+    """What a checkpoint belongs to: base, data, settings."""
+    return {
+        "base": {"model": base.name, "revision": base.revision},
+        "data": {
+            "track": data.track_id,
+            "version": data.track_version,
+            "items": len(data.items),
+            "trained_on": list(data.trained_on),
+        },
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise `UcbenchError` when a checkpoint belongs to another base, other data or other settings."""
     for part in ("base", "data"):
         if kept[part] != wanted[part]:
             raise UcbenchError(

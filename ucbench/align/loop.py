@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ucbench.align import checkpoint, ppo, rollout
+from ucbench.align import checkpoint, ppo, rollout, schedule
 from ucbench.align.data import Draw, TrainingSet
 from ucbench.align.output import Output, TrainLog
 from ucbench.align.policy import Policy
@@ -37,11 +37,6 @@ if TYPE_CHECKING:
 
 #: Called after every step with (steps done, all steps, metrics).
 Progress = Callable[[int, int, dict[str, float]], None]
-#: A rate per step, as a share of the peak: (step, steps).
-_SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda _share: 1.0,
-    "cosine": lambda share: 0.5 * (1.0 + math.cos(math.pi * share)),
-}
 
 
 class AlignmentStoppedError(UcbenchError):
@@ -98,7 +93,7 @@ def train(
     decoding = Decoding(temperature=s.temperature, max_new_tokens=s.max_new_tokens, seed=s.seed)
     steps = data.steps(s.batch_size, s.epochs)
     steps = min(steps, s.max_steps or steps)
-    identity = _identity(base, data, s)
+    identity = checkpoint.identity_of(base, data, s)
 
     step, answers, seconds, degenerate = 0, 0, 0.0, 0
     last: Any = None
@@ -172,7 +167,7 @@ def train(
                 )
 
             # 5. Update: clipped policy loss, clipped value loss, entropy bonus; whole minibatches at a time.
-            rate = _rate(step, steps, s)
+            rate = schedule.rate(step, steps, s)
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * rate
             policy.updating(True)
@@ -233,20 +228,6 @@ def _check_batch(s: PPOSettings, size: int) -> None:
             f"--batch-size {s.batch_size} must be a multiple of {unit}, so that {s.minibatches} minibatches "
             f"on {size} processes get equal shares"
         )
-
-
-def _identity(base: Base, data: TrainingSet, s: PPOSettings) -> dict[str, Any]:
-    """What a checkpoint belongs to."""
-    return {
-        "base": {"model": base.name, "revision": base.revision},
-        "data": {
-            "track": data.track_id,
-            "version": data.track_version,
-            "items": len(data.items),
-            "trained_on": list(data.trained_on),
-        },
-        "settings": s.model_dump(mode="json"),
-    }
 
 
 def _share(draws: Sequence[Draw], rank: int, size: int) -> Sequence[Draw]:
@@ -391,13 +372,6 @@ def _loss(
     sums["entropy"] += float(entropy_part.detach())
     sums["ratio"] += float(ppo.masked_mean(ratio, mask, total))
     return loss
-
-
-def _rate(step: int, steps: int, s: PPOSettings) -> float:
-    """The share of the peak rate at a step counted from 0: linear warm-up, then the schedule."""
-    if step < s.warmup_steps:
-        return (step + 1) / s.warmup_steps
-    return _SCHEDULES[s.schedule]((step - s.warmup_steps) / max(1, steps - s.warmup_steps))
 
 
 def _lap(since: float) -> tuple[float, float]:

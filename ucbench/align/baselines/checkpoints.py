@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ucbench.align.checkpoint import _compare
+from ucbench.align.checkpoint import compare
 from ucbench.errors import StoreError
 from ucbench.files import sync_folder, write_text
 
@@ -54,7 +54,7 @@ def read(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         raise StoreError(
             f"the checkpoint {path} is damaged; remove it and start the same command again"
         ) from error
-    _compare(path, identified, identity)
+    compare(path, identified, identity)
     return state
 
 

@@ -17,6 +17,7 @@ from ucbench.align import lora
 from ucbench.align.baselines import checkpoints
 from ucbench.align.baselines.plan import Plan
 from ucbench.align.baselines.report import Report
+from ucbench.align.checkpoint import identity_of
 from ucbench.align.data import TrainingSet
 from ucbench.align.output import Output, TrainLog, save_adapter
 from ucbench.align.probe import Probe
@@ -122,7 +123,7 @@ def run(
     progress: Callable[[int, int, dict[str, float]], None],
 ) -> Trained:
     """Train to the end. Raises as `baselines.train` does."""
-    identity = _identity(base, data, settings)
+    identity = identity_of(base, data, settings)
     last = checkpoints.newest(out.checkpoints) if resume else None
     step, degenerate = 0, 0
     if last:
@@ -160,15 +161,6 @@ def run(
         if report.log:
             report.log.close()
     return Trained(_released(trainer, base), plan.steps, plan.steps * plan.batch, n_trainable)
-
-
-def _identity(base: Base, data: TrainingSet, settings: Common) -> dict[str, Any]:
-    """What a checkpoint belongs to, as PPO's say it."""
-    return {
-        "base": {"model": base.name, "revision": base.revision},
-        "data": {"track": data.track_id, "version": data.track_version, "items": len(data.items)},
-        "settings": settings.model_dump(mode="json"),
-    }
 
 
 def _released(trainer: Any, base: Base) -> Any:
