@@ -302,3 +302,18 @@ def test_answers_are_shown_as_text(
     assert "&lt;script&gt;" in html
     assert "<script" not in html
     assert "<img" not in html
+
+
+def test_own_methods_are_joined_by_the_published_ones(whole: AlignReport) -> None:
+    own = whole.model_copy(
+        update={
+            "methods": {name: whole.methods[name] for name in ("original", "ppo")},
+            "absent": {"sft": "x"},
+        }
+    )
+    both = records.joined(own, whole)
+    assert list(both.methods) == list(whole.methods)
+    assert both.methods["ppo"] is own.methods["ppo"]
+    assert both.absent == {}
+    other = whole.model_copy(update={"revision": "sha256:0000000000000000"})
+    assert records.joined(own, other) is own
