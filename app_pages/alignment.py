@@ -11,8 +11,8 @@ from ucbench.site.shared import track_note
 from ucbench.site.url import linked
 
 COMMANDS = """\
-ucbench align embedded:tiny-vlm --method ppo --preset tiny --out runs/ppo-0
-ucbench align-report embedded:tiny-vlm --adapter ppo=runs/ppo-0 --out runs
+ucbench align embedded:tiny-vlm --method ppo
+ucbench align-report embedded:tiny-vlm --adapter ppo=aligned/tiny-vlm-ppo-seed0
 ucbench site                        # this page shows the report in runs/"""
 
 

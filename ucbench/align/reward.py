@@ -32,8 +32,6 @@ Gather = Callable[[Floats], Floats]
 
 #: The least probability that a logarithm is taken of.
 TINY = 1e-30
-#: Unfinished answers whose reading is remembered.
-REMEMBERED = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ class ClassifierReward:
             )
         self._judge = judge
         self.judge_id = judge.id
-        self._read: dict[tuple[str, str], float] = {}
 
     def __call__(self, samples: Sequence[Asked], answers: Sequence[Written], labels: Sequence[str]) -> Floats:
         """Shape [n], in [log TINY, 0]."""
@@ -85,20 +82,20 @@ class ClassifierReward:
         self, samples: Sequence[Asked], texts: Sequence[Sequence[str]], labels: Sequence[str]
     ) -> list[Floats]:
         """p(right label) - p(wrong one) of several texts a question, each in [-1, 1]; 0 for an empty one."""
-        if len(self._read) > REMEMBERED:
-            self._read.clear()
-        # Answers begin alike, so most beginnings were read before.
-        new = {
+        # Answers begin alike, so each beginning is read once. Nothing is remembered from step to step: the
+        # last bits of a reading depend on what is read along with it, and a resumed run has no memory.
+        distinct = {
             (question.text, text): Item(sample.id, question.id, question.kind, question.text, text, SAFE)
             for (sample, question), own in zip(samples, texts, strict=True)
             for text in own
-            if (question.text, text) not in self._read
         }
-        for key, verdict in zip(new, self._judge.judge(list(new.values())), strict=True):
-            shares = verdict.probs or {}
-            self._read[key] = shares.get(SAFE, 0.0) - shares.get(UNSAFE, 0.0)
+        verdicts = self._judge.judge(list(distinct.values()))
+        read = {
+            key: (verdict.probs or {}).get(SAFE, 0.0) - (verdict.probs or {}).get(UNSAFE, 0.0)
+            for key, verdict in zip(distinct, verdicts, strict=True)
+        }
         return [
-            np.array([self._read[question.text, text] for text in own]) * (1.0 if label == SAFE else -1.0)
+            np.array([read[question.text, text] for text in own]) * (1.0 if label == SAFE else -1.0)
             for (_, question), own, label in zip(samples, texts, labels, strict=True)
         ]
 

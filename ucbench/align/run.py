@@ -60,8 +60,9 @@ def align(
     if not isinstance(settings, SFTSettings | DPOSettings):
         judge = judges.load(settings.reward.judge)
         reward = Reward(settings.reward, judge, settings.max_new_tokens)
-    base = models.load_base(model, dtype=dtype, device=device, revision=revision, quantise=settings.quantise)
-
+    base = models.load_base(
+        model, dtype=dtype or _dtype(device), device=device, revision=revision, quantise=settings.quantise
+    )
     probe = Probe(base, items.probe, settings.max_new_tokens)
     before = probe()
 
@@ -115,6 +116,14 @@ def align(
         output.write_record(record)
     processes.wait()
     return record
+
+
+def _dtype(device: str | None) -> str | None:
+    """bfloat16 on a GPU, since gradients in a checkpoint's own float16 would need scaling; else as ever."""
+    import torch
+
+    on_gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
+    return "bfloat16" if on_gpu else None
 
 
 def _finished(out: Path, track: Track, settings: Settings) -> AlignRecord:
