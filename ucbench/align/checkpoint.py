@@ -5,7 +5,7 @@
       learner.safetensors                              all that learns: adapters and value head
       optimiser.pt                                     AdamW's moments
       align.json                                       base and training data, for whoever evaluates it
-      state.json                                       step, base, settings, data, normaliser
+      state.json                                       step, base, settings, data, normaliser, focus
       random.pt                                        generators of python, numpy and torch, by process
 
 The order of the data and the sampling noise are functions of seed and step, so the step is their state.
@@ -48,6 +48,7 @@ class State:
     seconds: float
     degenerate: int
     normaliser: dict[str, Any]
+    focus: dict[str, Any]
     identity: dict[str, Any]
 
 

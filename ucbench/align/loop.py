@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ucbench.align import checkpoint, ppo, rollout, schedule
 from ucbench.align.data import Draw, TrainingSet
+from ucbench.align.focus import Focus
 from ucbench.align.output import Output, TrainLog
 from ucbench.align.policy import Policy
 from ucbench.align.probe import Probe
@@ -93,6 +94,7 @@ def train(
     decoding = Decoding(temperature=s.temperature, max_new_tokens=s.max_new_tokens, seed=s.seed)
     steps = data.steps(s.batch_size, s.epochs)
     steps = min(steps, s.max_steps or steps)
+    focus = Focus(data, s.focus, s.seed)
     identity = checkpoint.identity_of(base, data, s)
 
     step, answers, seconds, degenerate = 0, 0, 0.0, 0
@@ -102,6 +104,7 @@ def train(
         state = checkpoint.restore(last, policy, optimiser, identity, rank)
         step, answers, seconds, degenerate = state.step, state.answers, state.seconds, state.degenerate
         reward.normaliser.restore(state.normaliser)
+        focus.restore(state.focus)
     log = TrainLog(out.log, keep_steps=step) if accelerator.is_main_process else None
 
     def reduce(values: Tensor) -> Tensor:
@@ -122,13 +125,11 @@ def train(
             sums: dict[str, float] = defaultdict(float)
 
             # 1. Sample: one answer to each question of this process's share of the batch.
-            draws = _share(data.batch(step, s.batch_size, s.seed), rank, size)
+            batch = focus.batch(step, s.batch_size)
+            draws = _share(batch, rank, size)
             rollouts = rollout.sample(
                 policy, draws, decoding=decoding, step=step, at_once=4 * s.micro_batch_size
             )
-            if step + 1 < steps:
-                coming = _share(data.batch(step + 1, s.batch_size, s.seed), rank, size)
-                policy.pictures.prefetch(draw.item.sample for draw in coming)
             clock, times["sample"] = _lap(clock)
 
             # 2. Judge: a reward for each answer.
@@ -136,6 +137,10 @@ def train(
             labels = [r.draw.item.label for r in rollouts]
             rewards = reward(asked, [r.written for r in rollouts], labels, gather)
             potentials = _potentials(policy, reward, rollouts, s.judge_every)
+            focus.update(batch, gather(rewards.right.astype(np.float64)))
+            if step + 1 < steps:
+                coming = _share(focus.batch(step + 1, s.batch_size), rank, size)
+                policy.pictures.prefetch(draw.item.sample for draw in coming)
             clock, times["judge"] = _lap(clock)
 
             # 3. Score: log probabilities of policy and reference, and values, before any update.
@@ -208,7 +213,7 @@ def train(
             progress(step, steps, metrics)
             if step % s.checkpoint_every == 0 or step == steps:
                 state = checkpoint.State(
-                    step, answers, seconds, degenerate, reward.normaliser.state(), identity
+                    step, answers, seconds, degenerate, reward.normaliser.state(), focus.state(), identity
                 )
                 last = checkpoint.save(out.checkpoints, policy, optimiser, state, accelerator)
     finally:

@@ -93,6 +93,8 @@ class PPOSettings(Common):
     method: Literal["ppo"] = "ppo"
     reward: RewardSettings
     temperature: Positive = 1.0
+    focus: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of each batch that goes to concepts in proportion to their wrong answers; 0: the plain order."""
     ppo_epochs: Count = 1
     """Passes over one batch of answers."""
     minibatches: Count = 1
