@@ -146,15 +146,16 @@ def print_alignment(record: AlignRecord) -> None:
     from rich.markup import escape
 
     if record.probe:
-        title = escape(f"{record.base.model} aligned by {record.method}: pictures held back from training")
-        table = new_table(title)
+        console = Console()
+        console.print(escape(f"{record.base.model} aligned by {record.method}, on held-back pictures"))
+        table = new_table("")
         for name in ("share of right answers", "before", "after", "n"):
             table.add_column(name, justify="left" if name.startswith("share") else "right", no_wrap=True)
         for key, n in record.probe.n.items():
             before, after = record.probe.before.get(key), record.probe.after.get(key)
             name = key.removeprefix("probe_").replace("_", ", ")
             table.add_row(name, fraction(before), fraction(after), count(n))
-        Console().print(table)
+        console.print(table)
     say(
         f"{record.steps:,} steps, {record.answers:,} answers, {record.seconds / 60:.1f} minutes, "
         f"{record.trainable_parameters:,} trainable parameters"

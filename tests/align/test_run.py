@@ -43,7 +43,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = align(MODEL, *SMALL, "--merge", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert "step 2 of 2" in done.stderr
-    assert "pictures held back from training" in done.stdout
+    assert "on held-back pictures" in done.stdout
     assert f"ucbench evaluate {out}" in done.stderr
     return out
 
@@ -145,7 +145,7 @@ def test_evaluate_takes_the_folder(aligned: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nowhere"], "there is no model 'nowhere'"),
+        (["nowhere", "--judge", "classifier"], "there is no model 'nowhere'"),
         (["--method", "magic"], "there is no method 'magic'"),
         (["--preset", "huge"], "ppo has no preset 'huge'"),
         (["--lr", "0"], "--lr 0.0"),
