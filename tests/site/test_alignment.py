@@ -270,7 +270,9 @@ def test_a_partial_report_shows_what_there_is(
 def test_own_reports_win_and_damaged_ones_hide_nothing(
     open_app: App, read_figures: Figures, whole: AlignReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = whole.model_copy(update={"methods": {"original": whole.methods["original"]}})
+    # Of another revision, so that the two reports are not joined.
+    other = {"methods": {"original": whole.methods["original"]}, "revision": "sha256:1111111111111111"}
+    mine = whole.model_copy(update=other)
     stores_of(tmp_path, monkeypatch, results=whole.to_json(), runs=mine.to_json())
     assert read_figures(open_app(PAGE))["align_table"].count('scope="row"') == 1
     own = tmp_path / "runs" / records.REPORT

@@ -104,7 +104,8 @@ def staged(target: Path) -> Iterator[Path]:
 
     Whatever lay at `target` is replaced only then. Raises `StoreError` when it cannot be written.
     """
-    stage = target.with_name(f".{target.name.lstrip('.')}.{os.getpid()}.tmp")
+    # Always the same name, so that what a killed process left is cleared by the next one.
+    stage = target.with_name(f".{target.name.lstrip('.')}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(stage, ignore_errors=True)
