@@ -279,7 +279,8 @@ def print_board(board: Board, track: str | None, order: str) -> None:
 
 
 def _decoding(row: Mapping[Any, Any]) -> str:
-    return f"T {row['temperature']:g}/{row['top_p']:g}" if row["temperature"] else "greedy"
+    drawn = f"T {row['temperature']:g}/{row['top_p']:g}" if row["temperature"] else "greedy"
+    return drawn if absent(row["system_prompt"]) else f"{drawn}, with a system prompt"
 
 
 def _cell(row: Mapping[Any, Any], key: str) -> str:
