@@ -34,6 +34,8 @@ EMBEDDED = "embedded:tiny-vlm"
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
 Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
 JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier or classifier:official.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")]
 RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
 
 
@@ -53,8 +55,8 @@ def evaluate(
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Of sampled decoding.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="An answer is cut there.")] = 512,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of sampled decoding.")] = 0,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
     judge: Annotated[
@@ -142,8 +144,8 @@ def align(
     merge: Annotated[
         bool, typer.Option("--merge", help="Write the whole model too, to --out/merged.")
     ] = False,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
 ) -> None:
     """Train an adapter that judges images as the model judges words.
@@ -332,8 +334,8 @@ def align_report(
     limit: Annotated[int | None, typer.Option(min=1, help="Only that many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Answers decoded together.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="An answer is cut there.")] = 512,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Of the model on the Hub.")] = None,
     out: Out = Path("runs"),
 ) -> None:
