@@ -147,7 +147,7 @@ class AlignReport(Frozen):
     second_judge: JudgeRef | None
     max_new_tokens: int
     safety_prompt: str
-    accuracy_images: int = Field(description="Images of the experiment: the unsafe ones, at most as many safe ones.")
+    accuracy_images: int = Field(description="Images of the experiment: unsafe, then at most as many safe.")
     absent: dict[str, str] = Field(
         default_factory=dict, description="Rows that could not be measured, and why."
     )
