@@ -121,9 +121,9 @@ def staged(target: Path) -> Iterator[Path]:
         stage.rename(target)
         sync_folder(target.parent)
     except Exception as error:
-        if _is_disk_trouble(error):
+        if is_disk_trouble(error):
             raise StoreError(
-                f"cannot write {target}: {_reason(error)}; what was written before is kept, make room or "
+                f"cannot write {target}: {reason(error)}; what was written before is kept, make room or "
                 "choose another folder with --out"
             ) from error
         raise
@@ -131,14 +131,16 @@ def staged(target: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _is_disk_trouble(error: Exception) -> bool:
+def is_disk_trouble(error: Exception) -> bool:
+    """Whether a library's error means that a file could not be written."""
     from safetensors import SafetensorError
 
     # torch.save reports a failed write as a RuntimeError of its zip writer.
     return isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in str(error)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What the system said, on one line."""
     return getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
 
 

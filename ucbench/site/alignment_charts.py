@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ucbench.format import MISSING, absent, escape, fraction, interval
-from ucbench.site.charts import Reading
+from ucbench.site.charts import RAIL, Reading, percent, share_axis, span
 
 Points = Sequence[tuple[float, float]]
 
@@ -115,7 +115,6 @@ def changes(lines: Sequence[Change], *, axis: str, label: str, about: Literal["i
 
     The first line that has both carries the words for the two marks.
     """
-    ticks = "".join(f'<i class="tick" style="left:{at}%"></i>' for at in (0, 25, 50, 75, 100))
     named = next((i for i, line in enumerate(lines) if line.before.exists and line.after.exists), 0)
     out = [
         f'<div class="dumbbells changes" role="group" aria-label="{escape(label)}">'
@@ -125,20 +124,11 @@ def changes(lines: Sequence[Change], *, axis: str, label: str, about: Literal["i
         step = _difference(line)
         out.append(
             f'<div class="who">{escape(line.name)}</div>'
-            f'<div class="plot" role="img" aria-label="{escape(_spoken(line))}">{ticks}<i class="rail"></i>'
+            f'<div class="plot" role="img" aria-label="{escape(_spoken(line))}">{RAIL}'
             f"{_marks(line, about, named=index == named)}</div>"
             f'<div class="gap" aria-hidden="true">{step and f"<i>change</i> {step}"}</div>'
         )
-    out.append(
-        '<span class="pad"></span><div class="axis" aria-hidden="true">'
-        + "".join(
-            f'<span style="left:{at}%">{name}</span>'
-            for at, name in ((0, "0"), (25, ".25"), (50, ".50"), (75, ".75"), (100, "1"))
-        )
-        + '</div><span class="pad"></span><span class="pad"></span>'
-        f'<div class="axis-title">{escape(axis)}</div><span class="pad"></span></div>'
-    )
-    return "".join(out)
+    return "".join(out) + share_axis(axis) + "</div>"
 
 
 def _difference(line: Change) -> str:
@@ -159,38 +149,26 @@ def _marks(line: Change, about: str, *, named: bool) -> str:
     before, after = line.before.value, line.after.value
     out = []
     if before is not None and after is not None:
-        out.append(f'<i class="join" style="{_span(*sorted((before, after)))}"></i>')
+        out.append(f'<i class="join" style="{span(*sorted((before, after)))}"></i>')
     close = before is not None and after is not None and abs(after - before) < (0.3 if named else 0.14)
     for moment, value in (("before", before), ("after", after)):
         if value is None:
             continue
         reading = line.before if moment == "before" else line.after
         if moment == "after" and reading.low is not None and reading.high is not None:
-            out.append(f'<i class="whisker {about}" style="{_span(reading.low, reading.high)}"></i>')
+            out.append(f'<i class="whisker {about}" style="{span(reading.low, reading.high)}"></i>')
         if moment == "before" and not named and fraction(before) == fraction(after):
-            out.append(f'<i class="dot {about} before" style="left:{_percent(value)}"></i>')
+            out.append(f'<i class="dot {about} before" style="left:{percent(value)}"></i>')
             continue  # one number says both
         edge = 0.12 if named else 0.03
         side = " at-end" if value > 1 - edge else " at-start" if value < edge else ""
         below = " below" if close and moment == "before" else ""
         out.append(
-            f'<i class="dot {about} {moment}" style="left:{_percent(value)}"></i>'
-            f'<span class="number {about} {moment}{below}{side}" style="left:{_percent(value)}">'
+            f'<i class="dot {about} {moment}" style="left:{percent(value)}"></i>'
+            f'<span class="number {about} {moment}{below}{side}" style="left:{percent(value)}">'
             f"{moment + ' ' if named else ''}<b>{fraction(value)}</b></span>"
         )
     return "".join(out)
-
-
-def _share(value: float) -> float:
-    return min(1.0, max(0.0, value))
-
-
-def _span(low: float, high: float) -> str:
-    return f"left:{_percent(low)};width:{(_share(high) - _share(low)) * 100:.2f}%"
-
-
-def _percent(value: float) -> str:
-    return f"{_share(value) * 100:.2f}%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,6 @@ def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
 
     The first line carries the words for the two marks, so that no legend is needed.
     """
-    ticks = "".join(f'<i class="tick" style="left:{at}%"></i>' for at in (0, 25, 50, 75, 100))
     named = next((i for i, line in enumerate(lines) if line.image.exists and line.text.exists), 0)
     out = [
         f'<div class="dumbbells" role="group" aria-label="{escape(label)}">'
@@ -79,20 +78,38 @@ def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
         out.append(
             f'<div class="who{style}">{escape(line.name)}{quiet}</div>'
             f'<div class="plot{style}" role="img" aria-label="{escape(_spoken(line))}">'
-            f'{ticks}<i class="rail"></i>{_marks(line, named=index == named)}</div>'
+            f"{RAIL}{_marks(line, named=index == named)}</div>"
             f'<div class="gap" aria-hidden="true">{gap and f"<i>gap</i> {gap}"}</div>'
         )
-    out.append(
-        '<span class="pad"></span><div class="axis" aria-hidden="true">'
-        + "".join(
-            f'<span style="left:{at}%">{name}</span>'
-            for at, name in ((0, "0"), (25, ".25"), (50, ".50"), (75, ".75"), (100, "1"))
-        )
-        + '</div><span class="pad"></span><span class="pad"></span>'
-        + f'<div class="axis-title">{escape(axis)}</div>'
-        '<span class="pad"></span></div>'
+    return "".join(out) + share_axis(axis) + "</div>"
+
+
+#: Where the axis of shares has its ticks, in per cent of its width, and what they say.
+_TICKS = ((0, "0"), (25, ".25"), (50, ".50"), (75, ".75"), (100, "1"))
+
+#: What lies behind the marks of a line.
+RAIL = "".join(f'<i class="tick" style="left:{at}%"></i>' for at, _ in _TICKS) + '<i class="rail"></i>'
+
+
+def share_axis(title: str) -> str:
+    """The last two rows of a figure of lines: the axis from 0 to 1, and its title."""
+    numbers = "".join(f'<span style="left:{at}%">{name}</span>' for at, name in _TICKS)
+    return (
+        f'<span class="pad"></span><div class="axis" aria-hidden="true">{numbers}</div>'
+        '<span class="pad"></span><span class="pad"></span>'
+        f'<div class="axis-title">{escape(title)}</div><span class="pad"></span>'
     )
-    return "".join(out)
+
+
+def percent(share: float) -> str:
+    """A place on the axis as a CSS length; beyond the ends is at the end."""
+    return f"{min(1.0, max(0.0, share)) * 100:.2f}%"
+
+
+def span(low: float, high: float) -> str:
+    """The style of a mark from one place on the axis to another."""
+    low, high = min(1.0, max(0.0, low)), min(1.0, max(0.0, high))
+    return f"left:{low * 100:.2f}%;width:{(high - low) * 100:.2f}%"
 
 
 def _spoken(line: Dumbbell) -> str:
@@ -110,7 +127,7 @@ def _marks(line: Dumbbell, *, named: bool) -> str:
     out = []
     if line.gap is not None and image.value is not None and text.value is not None:
         left, right = sorted((image.value, text.value))
-        out.append(f'<i class="join" style="{_span(left, right)}"></i>')
+        out.append(f'<i class="join" style="{span(left, right)}"></i>')
     # Labels that would touch go to either side of the line.
     close = abs(_middle(text) - _middle(image)) < (0.34 if named else 0.16)
     # Marks that would hide one another stand one above the other.
@@ -120,19 +137,19 @@ def _marks(line: Dumbbell, *, named: bool) -> str:
             continue
         below = close and name == "text"
         if mark.is_range:
-            out.append(f'<i class="range {name}" style="{_span(mark.low or 0, mark.high or 0)}"></i>')
+            out.append(f'<i class="range {name}" style="{span(mark.low or 0, mark.high or 0)}"></i>')
             figure = interval(mark.low, mark.high)
         else:
             if mark.low is not None and mark.high is not None:
-                out.append(f'<i class="whisker {name}" style="{_span(mark.low, mark.high)}"></i>')
+                out.append(f'<i class="whisker {name}" style="{span(mark.low, mark.high)}"></i>')
             style = f"dot {name} touching" if touch else f"dot {name}"
-            out.append(f'<i class="{style}" style="left:{_percent(mark.value or 0)}"></i>')
+            out.append(f'<i class="{style}" style="left:{percent(mark.value or 0)}"></i>')
             figure = fraction(mark.value)
         at = _middle(mark)
         edge = 0.14 if named or mark.is_range else 0.03
         side = " at-end" if at > 1 - edge else " at-start" if at < edge else ""
         out.append(
-            f'<span class="number {name}{" below" if below else ""}{side}" style="left:{_percent(at)}">'
+            f'<span class="number {name}{" below" if below else ""}{side}" style="left:{percent(at)}">'
             f"{words + ' ' if named else ''}<b>{figure}</b></span>"
         )
     return "".join(out)
@@ -142,15 +159,6 @@ def _middle(mark: Reading) -> float:
     if mark.value is not None:
         return mark.value
     return ((mark.low or 0) + (mark.high or 0)) / 2
-
-
-def _percent(share: float) -> str:
-    return f"{min(1.0, max(0.0, share)) * 100:.2f}%"
-
-
-def _span(low: float, high: float) -> str:
-    low, high = min(1.0, max(0.0, low)), min(1.0, max(0.0, high))
-    return f"left:{low * 100:.2f}%;width:{(high - low) * 100:.2f}%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ucbench.align.baselines.plan import Plan
 from ucbench.align.baselines.report import Report
 from ucbench.align.checkpoint import identity_of
 from ucbench.align.data import TrainingSet
-from ucbench.align.output import Output, TrainLog, save_adapter
+from ucbench.align.output import Output, TrainLog, is_disk_trouble, reason, save_adapter
 from ucbench.align.probe import Probe
 from ucbench.align.reward import Reward
 from ucbench.align.schedule import rate
@@ -88,13 +88,12 @@ class Ours:
                 folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
                 checkpoints.finish(folder, {"step": self.state.global_step, **self.kept()})
         except Exception as error:
-            if isinstance(error, OSError | StoreError) or "PytorchStreamWriter" in str(error):
-                reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-                raise StoreError(
-                    f"cannot write a checkpoint to {self.args.output_dir}: {reason}; the one before is kept, "
-                    "make room and start the same command with --resume"
-                ) from error
-            raise
+            if not (is_disk_trouble(error) or isinstance(error, StoreError)):
+                raise
+            raise StoreError(
+                f"cannot write a checkpoint to {self.args.output_dir}: {reason(error)}; the one before is "
+                "kept, make room and start the same command with --resume"
+            ) from error
 
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002
         """The adapter alone; base and processor are where they were."""
