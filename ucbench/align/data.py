@@ -21,7 +21,7 @@ _ORDER, _QUESTION, _BALANCE = 1, 2, 3
 #: The draw of the train split that the probe looks at: other pictures of the concepts trained on.
 PROBE_DRAW = 1
 #: Draws of the train split that are learned from, on tracks that can draw fresh pictures.
-TRAIN_DRAWS = (0, *range(2, 13))
+TRAIN_DRAWS = (0, *range(2, 12))
 #: Pictures of the probe on such a track, about half of them unsafe; elsewhere one train picture in so many.
 PROBE_PICTURES = 120
 PROBE_SHARE = 20
