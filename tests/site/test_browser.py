@@ -82,7 +82,7 @@ def test_a_concept_is_picked_in_the_heat_map(visit: Callable[..., Any]) -> None:
     page.get_by_role("heading", name="Gun violence").wait_for()
     page.wait_for_function("location.search.includes('concept=gun-violence')")
     page.locator(".qa .verdict").first.wait_for()
-    assert page.get_by_alt_text("The abstract emblem that stands for Gun violence").is_visible()
+    page.get_by_alt_text("The abstract emblem that stands for Gun violence").wait_for()
 
 
 def test_the_model_is_asked_and_its_verdict_read(visit: Callable[..., Any]) -> None:
