@@ -279,6 +279,7 @@ def _name_place(
     wishes = [
         _Place(*mark, aside, 0, "start"), _Place(*mark, -aside, 0, "end"),
         _Place(*mark, 0, below, "middle"), _Place(*mark, 0, -below, "middle"),
+        _Place(*mark, 0, below + 9, "middle"), _Place(*mark, 0, -below - 9, "middle"),
     ]  # fmt: skip
     line = _LINE / height * 100
     for step in sorted(range(-20, 21), key=abs):

@@ -250,7 +250,7 @@ def table_note(report: AlignReport) -> str:
         "counted as wrong. Judged unsafe: answers about unsafe concepts; gap: words minus image. "
         f"Judged safe: answers about safe concepts in words. Diversity: {_diversity(sampled)}. "
         "Tokens: mean length of such answers. Held out: image alignment on concepts that training leaves "
-        "out. Under a value: 95% interval. Of several seeds the row shows the lowest; under its name stands "
+        "out. Under a value: 95% interval. Of several seeds the row shows the first; under its name stands "
         "the accuracy of all."
     )
 
