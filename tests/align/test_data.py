@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,11 @@ def pictograms() -> TrainingSet:
 @pytest.fixture(scope="module")
 def train() -> list[Sample]:
     return Pictograms().samples("train")
+
+
+@cache
+def small(limit: int) -> TrainingSet:
+    return training_set(Pictograms(), limit=limit)
 
 
 def sides(items: TrainingSet) -> Counter[str]:
@@ -106,7 +112,7 @@ def test_probe_pictures_are_others_than_those_learned_from(pictograms: TrainingS
 @settings(max_examples=25)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 5))
 def test_every_pass_meets_every_item_once_and_labels_in_turn(seed: int, number: int) -> None:
-    data = training_set(Pictograms(), limit=40)
+    data = small(40)
     draws = epoch(data, number, seed)
     assert sorted(d.item.sample.id for d in draws) == sorted(item.sample.id for item in data.items)
     assert [d.item.label for d in draws] == [UNSAFE, SAFE] * (len(draws) // 2)
@@ -131,11 +137,12 @@ def test_a_batch_goes_on_where_a_pass_ends() -> None:
     assert found == [place(d) for number in (0, 1) for d in epoch(data, number, 0, 6)]
 
 
-def test_questions_vary_over_the_passes(pictograms: TrainingSet) -> None:
+def test_questions_vary_over_the_passes() -> None:
+    data = small(1440)
     asked: dict[str, list[str]] = {}
     passes = 8
     for number in range(passes):
-        draws = epoch(pictograms, number, 0)
+        draws = epoch(data, number, 0)
         for d in draws:
             asked.setdefault(d.item.sample.id, []).append(d.question.template)
         counts = Counter(d.question.template for d in draws)
