@@ -153,7 +153,7 @@ def test_questions_vary_over_the_passes() -> None:
     assert sum(len(set(templates)) for templates in asked.values()) / len(asked) == pytest.approx(
         4.2, abs=0.2
     )
-    orders = [[d.item.sample.id for d in epoch(pictograms, number, 0)] for number in (0, 1)]
+    orders = [[d.item.sample.id for d in epoch(data, number, 0)] for number in (0, 1)]
     assert orders[0] != orders[1]
 
 
