@@ -1,0 +1,61 @@
+"""Options that several commands take, and what commands do alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ucbench.errors import StoreError, UcbenchError
+
+if TYPE_CHECKING:
+    from ucbench.record import RunRecord
+    from ucbench.runs import Run
+
+EMBEDDED = "embedded:tiny-vlm"
+
+Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
+Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
+JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier or classifier:official.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")]
+RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
+
+
+def check_text(option: str, text: str | None) -> None:
+    """Refuse a text that cannot be written down. Raises `UcbenchError`."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UcbenchError(f"{option} is not valid UTF-8 text; write it in UTF-8") from error
+
+
+@contextmanager
+def resumable(how: str = "the same command goes on from here") -> Iterator[None]:
+    """Ctrl+C ends the command with one line that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; {how}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def with_answers(run: Run) -> RunRecord:
+    """The record of a run whose answers can be judged."""
+    record = run.record()
+    if record.provenance == "reported":
+        raise StoreError(f"{run.folder} holds figures reported by others; there are no answers to judge")
+    return record
+
+
+def split_of(name: str) -> Literal["train", "test"]:
+    """The split of that name. Raises `UcbenchError`."""
+    if name == "train":
+        return "train"
+    if name == "test":
+        return "test"
+    raise UcbenchError(f"there is no split {name!r}; --split takes test or train")
