@@ -17,6 +17,7 @@ from ucbench.format import model_name
 from ucbench.record import RunRecord, Scores
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
+from ucbench.tracks.scoring import scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +130,7 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
     track = tracks.load(record.track.id)
     check.problems.extend(_question_differences(answers, record, track))
     try:
-        judge = judges.load(record.judge.name)
+        judge = judges.load_recorded(record.judge)
         check.rejudged = (judge.id, judge.digest) == (record.judge.id, record.judge.digest)
     except UcbenchError:
         check.rejudged = False
@@ -145,7 +146,8 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
                 f"read {labels.get((sample, question))}"
             )
     frame = runs.join(answers, stored)
-    recomputed = score_run(frame, subsets=track.subsets)
+    own = scoring(track.id)
+    recomputed = score_run(frame, subsets=track.subsets, extra=own.extra, clusters=own.clusters)
     check.problems.extend(_differences(record.scores, recomputed))
     if record.counts != counts(frame):
         check.problems.append("the counts differ from those of the stored answers")
