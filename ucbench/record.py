@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ucbench.types import Split
+
 SCHEMA_VERSION = 1
 Provenance = Literal["measured", "self-reported", "imported", "reported"]
 
@@ -58,7 +60,7 @@ class TrackRef(Frozen):
 
     id: str
     version: str
-    split: Literal["train", "test"] = "test"
+    split: Split = "test"
     draw: int = Field(0, ge=0, lt=2**31)
     limit: int | None = None
     n_samples: int = 0
@@ -66,11 +68,15 @@ class TrackRef(Frozen):
 
 
 class JudgeRef(Frozen):
-    """Who read the answers. `id` carries the judge's version."""
+    """Who read the answers. `id` carries the judge's version.
+
+    `revision` names the Hub commits of its weights, comma-separated, where they came from the Hub.
+    """
 
     id: str
     name: str
     digest: str | None = None
+    revision: str | None = None
 
 
 class Score(Frozen):
@@ -112,6 +118,7 @@ class Counts(Frozen):
     errors: dict[str, int] = {}
     truncated: int = 0
     perception_read_by: dict[str, int] = {}
+    rated_by: dict[str, int] = {}
 
 
 class Engine(Frozen):
