@@ -13,18 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from ucbench import __version__, provenance, runs
 from ucbench.errors import StoreError, UcbenchError
 from ucbench.journal import Journal, Line, read
-from ucbench.judges.base import Judge
+from ucbench.judges.base import Judge, reference
 from ucbench.models.base import VLM, Batch, OutOfMemoryError
-from ucbench.record import Engine, JudgeRef, RunRecord, TrackRef, run_id
+from ucbench.record import Engine, Entry, RunRecord, TrackRef, run_id
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
-from ucbench.types import Answer, Question, Sample, Split
+from ucbench.tracks.scoring import check_judge, scoring
+from ucbench.types import Answer, Concept, Question, Sample, Split
 from ucbench.world import World, world
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Bump when the engine's answers may differ from those of the version before.
 ENGINE_VERSION = "1"
@@ -52,24 +56,33 @@ def plan(
     track: Track,
     *,
     out: Path,
-    split: Split = "test",
+    split: Split | None = None,
     draw: int = 0,
     limit: int | None = None,
     batch_size: int = 64,
 ) -> Plan:
     """Lay out an evaluation without answering anything.
 
-    Raises `UcbenchError` for a model that was trained on these very items.
+    Raises `UcbenchError` as `choose_split` does, `AccessError` for data that cannot be reached.
     """
     if batch_size < 1:
         raise UcbenchError(f"--batch-size must be at least 1, not {batch_size}")
+    split = choose_split(vlm.entry, track, split)
+    samples, reference = choose_samples(track, split, draw, limit)
+    folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
+    return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
+
+
+def choose_samples(
+    track: Track, split: Split, draw: int = 0, limit: int | None = None
+) -> tuple[list[Sample], TrackRef]:
+    """What is asked, and how a record names it; a limit that limits nothing is a whole run."""
     if limit is not None and limit < 1:
         raise UcbenchError(f"--limit must be at least 1, not {limit}")
-    _check_untrained(vlm, track, split)
     samples = track.samples(split, draw, limit)
     if limit is not None and len(samples) == len(whole := track.samples(split, draw)):
-        samples, limit = whole, None  # a limit that limits nothing is a whole run
-    reference = TrackRef(
+        samples, limit = whole, None
+    return samples, TrackRef(
         id=track.id,
         version=track.version,
         split=split,
@@ -78,20 +91,35 @@ def plan(
         n_samples=len(samples),
         n_questions=sum(len(sample.questions) for sample in samples),
     )
-    folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
-    return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
 
 
-def _check_untrained(vlm: VLM, track: Track, split: Split) -> None:
-    """`trained_on` names items as track/version/split."""
-    for items in vlm.entry.trained_on:
-        # Versions of a track share most of their items, so any version counts.
-        if (items.split("/")[0], items.rpartition("/")[2]) == (track.id, split):
-            other = "test" if split == "train" else "train"
-            raise UcbenchError(
-                f"{vlm.entry.adapter or vlm.entry.model} was trained on the {split} split of {track.id}, "
-                f"so its answers there would show nothing; take --split {other}"
-            )
+def choose_split(entry: Entry, track: Track, split: Split | None = None) -> Split:
+    """The split an entry is asked: `split` if it may be, else the one that it is measured on.
+
+    That is the track's first, or `test` for an entry that was trained on the track: it is scored on what
+    it has not seen, and others are compared with it there. Raises `UcbenchError` for a split that the
+    track lacks or that holds items the entry was trained on.
+    """
+    if split is not None and split not in track.splits:
+        raise UcbenchError(
+            f"track {track.id} has no split {split}; --split takes {', '.join(track.splits)} there"
+        )
+    # Versions of a track share most of their items, so any version of track/version/split counts.
+    seen = {items.rpartition("/")[2] for items in entry.trained_on if items.split("/")[0] == track.id}
+    if not seen:
+        return split or track.splits[0]
+    unseen = [own for own in track.splits if own not in seen and own != "all"]
+    name = entry.adapter or entry.model
+    if not unseen:
+        raise UcbenchError(
+            f"{name} was trained on {track.id}, which keeps no other split for testing; take another track"
+        )
+    if split is not None and split not in unseen:
+        raise UcbenchError(
+            f"{name} was trained on the {' and '.join(sorted(seen))} split of {track.id}, so its answers "
+            f"there would show nothing; take --split {unseen[0]}"
+        )
+    return split or unseen[0]
 
 
 def evaluate(
@@ -100,7 +128,7 @@ def evaluate(
     judge: Judge,
     *,
     out: Path,
-    split: Split = "test",
+    split: Split | None = None,
     draw: int = 0,
     limit: int | None = None,
     batch_size: int = 64,
@@ -114,6 +142,7 @@ def evaluate(
     (unless `keep_judge`), and its failed answers are asked again when it was incomplete.
     Raises `StoreError` when the folder cannot be written or another process is at the same run.
     """
+    check_judge(track.id, judge)
     processes = processes or world()
     layout = plan(vlm, track, out=out, split=split, draw=draw, limit=limit, batch_size=batch_size)
     run = layout.run
@@ -151,7 +180,7 @@ def evaluate(
             ),
             started_at=started,
             seconds=round(float(run.answers()["seconds"].sum()), 3),
-            status=_status(errors, layout.track.limit),
+            status=status_of(errors, layout.track.limit),
         )
         run.write_record(score(record, run, judge, track))
         for path in _journals(run.folder):
@@ -162,6 +191,7 @@ def evaluate(
 
 def rejudge(run: Run, judge: Judge, track: Track, *, processes: World | None = None) -> RunRecord:
     """Judge stored answers and make that judge's scores the record's."""
+    check_judge(track.id, judge)
     processes = processes or World()
     if processes.is_main:
         judge_answers(run, judge)
@@ -170,26 +200,46 @@ def rejudge(run: Run, judge: Judge, track: Track, *, processes: World | None = N
     return run.record()
 
 
-def judge_answers(run: Run, judge: Judge) -> None:
-    """Judge the stored answers and write the judgements beside those of other judges."""
-    run.write_judgements(judge.id, judge.judge(runs.items(run.answers())))
+def judge_answers(run: Run, judge: Judge, *, again: bool = False) -> None:
+    """Judge the stored answers and write the judgements beside those of other judges.
+
+    What a judge with weights has read of these very answers stands, unless `again` or its file is damaged.
+    """
+    answers = run.answers()
+    items = runs.items(answers)
+    content = runs.items_digest(items)
+    if again or not _judged(run, judge, answers, content):
+        run.write_judgements(judge.id, judge.judge(items), content)
+
+
+def _judged(run: Run, judge: Judge, answers: pd.DataFrame, content: str) -> bool:
+    # The other judges read in no time, or keep what they read themselves.
+    if judge.digest is None or run.judged(judge.id) != content:
+        return False
+    try:
+        joined = runs.join(answers, run.judgements(judge.id))
+    except StoreError:
+        return False
+    return bool((joined["error"].isna() | ~joined["error"].str.startswith("judge_", na=False)).all())
 
 
 def score(record: RunRecord, run: Run, judge: Judge, track: Track) -> RunRecord:
     """The record with the scores and counts of `judge`."""
     from ucbench.metrics.scores import counts, score_run
 
-    frame = run.frame(judge.id)
+    frame, own = run.frame(judge.id), scoring(track.id)
     return record.model_copy(
         update={
-            "judge": JudgeRef(id=judge.id, name=judge.name, digest=judge.digest),
-            "scores": score_run(frame, subsets=track.subsets),
+            "judge": reference(judge),
+            "scores": score_run(frame, subsets=track.subsets, extra=own.extra, clusters=own.clusters),
+            "status": status_of(float(frame["error"].notna().mean()), record.track.limit),
             "counts": counts(frame),
         }
     )
 
 
-def _status(errors: float, limit: int | None) -> Literal["complete", "incomplete", "partial"]:
+def status_of(errors: float, limit: int | None) -> Literal["complete", "incomplete", "partial"]:
+    """What a run with that share of system errors is."""
     if errors > MAX_ERROR_SHARE:
         return "incomplete"
     return "complete" if limit is None else "partial"
@@ -305,29 +355,31 @@ def _write_answers(run: Run, layout: Plan, track: Track) -> None:
             raise StoreError(
                 f"{run.folder} lacks the answer to {question.id} on {sample.id}; start the same command again"
             )
-        concept = concepts[question.concept_id]
-        answer = line.answer
-        rows.append(
-            {
-                "sample_id": sample.id,
-                "question_id": question.id,
-                "kind": question.kind,
-                "template": question.template,
-                "concept_id": concept.id,
-                "category_id": concept.category,
-                "unsafe": concept.unsafe,
-                "expected": question.expected,
-                "options": list(question.options),
-                "prompt": question.text,
-                "text": answer.text,
-                "tokens": answer.tokens,
-                "error": answer.error,
-                "truncated": answer.truncated,
-                "thinking_tokens": answer.thinking_tokens,
-                "seconds": line.seconds,
-            }
-        )
+        rows.append(answer_row(question, concepts[question.concept_id], line.answer, line.seconds))
     run.write_answers(rows)
+
+
+def answer_row(question: Question, concept: Concept, answer: Answer, seconds: float) -> dict[str, Any]:
+    """A row of `answers.parquet`: the question beside its answer."""
+    return {
+        "sample_id": answer.sample_id,
+        "question_id": question.id,
+        "kind": question.kind,
+        "template": question.template,
+        "concept_id": concept.id,
+        "category_id": concept.category,
+        "unsafe": concept.unsafe,
+        "expected": question.expected,
+        "options": list(question.options),
+        "context": question.context,
+        "prompt": question.text,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "error": answer.error,
+        "truncated": answer.truncated,
+        "thinking_tokens": answer.thinking_tokens,
+        "seconds": seconds,
+    }
 
 
 def _asked(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Question]]:

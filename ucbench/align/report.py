@@ -187,8 +187,8 @@ class _Bench:
     def _run(self, label: str, vlm: VLM, store: Path, limit: int | None) -> tuple[RunRecord, Run]:
         with self.show(label) as progress:
             record = evaluate.evaluate(
-                vlm, self.track, self.judge, out=store, limit=limit, batch_size=self.batch_size,
-                progress=progress, processes=self.processes,
+                vlm, self.track, self.judge, out=store, split="test", limit=limit,
+                batch_size=self.batch_size, progress=progress, processes=self.processes,
             )  # fmt: skip
         if record.status == "incomplete":
             raise UcbenchError(

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ucbench.cli.options import EMBEDDED, Device, Dtype, JudgeName, Out, resumable
+from ucbench.cli.options import (
+    EMBEDDED,
+    AllowIncomplete,
+    Data,
+    Device,
+    Dtype,
+    JudgeName,
+    Metadata,
+    Out,
+    PerceptionMetadata,
+    SafeData,
+    resumable,
+)
 
 if TYPE_CHECKING:
     from ucbench.models.base import VLM
@@ -21,6 +33,11 @@ def align(
     model: Annotated[str, typer.Argument(help="embedded:tiny-vlm, a folder, or a Hub id (owner/name).")],
     method: Annotated[str, typer.Option(help="ppo, sft, dpo, grpo or rloo.")] = "ppo",
     track: Annotated[str, typer.Option(help="Whose train split is learned from.")] = "pictograms",
+    data: Data = None,
+    metadata: Metadata = None,
+    perception_metadata: PerceptionMetadata = None,
+    safe_data: SafeData = None,
+    allow_incomplete: AllowIncomplete = False,
     preset: Annotated[
         str | None, typer.Option(help="default, paper, or tiny (the embedded model's, when none is named).")
     ] = None,
@@ -62,6 +79,7 @@ def align(
     from ucbench.align import run, settings
     from ucbench.align.output import default_folder
     from ucbench.tracks import registry as tracks
+    from ucbench.tracks.sources import Sources
     from ucbench.world import world
 
     chosen = preset or ("tiny" if model == EMBEDDED else "default")
@@ -79,6 +97,7 @@ def align(
         given=settings.pairs(set_ or []),
     )
     folder = out or default_folder(model, wanted)
+    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
     processes = world()
     with (
         resumable("add --resume to go on from the last checkpoint"),
@@ -86,7 +105,7 @@ def align(
     ):
         record = run.align(
             model,
-            tracks.load(track),
+            tracks.load(track, sources),
             wanted,
             preset=chosen,
             out=folder,
@@ -113,6 +132,11 @@ def align_report(
         bool, typer.Option(help="Ask the untrained model with a careful system prompt as well.")
     ] = True,
     track: Annotated[str, typer.Option(help="What is asked, on its test split.")] = "pictograms",
+    data: Data = None,
+    metadata: Metadata = None,
+    perception_metadata: PerceptionMetadata = None,
+    safe_data: SafeData = None,
+    allow_incomplete: AllowIncomplete = False,
     judge: JudgeName = "rules",
     second_judge: Annotated[
         str, typer.Option(help="A judge of another kind for the same answers.")
@@ -137,11 +161,14 @@ def align_report(
     from ucbench.judges import registry as judges
     from ucbench.models import registry as models
     from ucbench.tracks import registry as tracks
+    from ucbench.tracks.sources import Sources
     from ucbench.world import world
 
     processes = world()
     tuned = report.adapters(adapter or [])
-    chosen_track, first, second = tracks.load(track), judges.load(judge), judges.load(second_judge)
+    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
+    chosen_track = tracks.load(track, sources)
+    first, second = judges.load(judge), judges.load(second_judge)
 
     def load(name: str, decoding: Decoding, system_prompt: str | None) -> VLM:
         return models.load(

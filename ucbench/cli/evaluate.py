@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from ucbench.cli.options import Device, Dtype, Out, check_text, resumable, split_of
+from ucbench.cli.options import (
+    AllowIncomplete,
+    Data,
+    Device,
+    Dtype,
+    Metadata,
+    Out,
+    PerceptionMetadata,
+    Questions,
+    SafeData,
+    check_text,
+    resumable,
+    split_of,
+)
 
 app = typer.Typer()
 
@@ -18,7 +31,15 @@ def evaluate(
         str, typer.Argument(help="embedded:tiny-vlm, a Hub id (owner/name), a folder of a model or adapter.")
     ],
     track: Annotated[str, typer.Option(help="What is asked.")] = "pictograms",
-    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    data: Data = None,
+    metadata: Metadata = None,
+    perception_metadata: PerceptionMetadata = None,
+    questions: Questions = None,
+    safe_data: SafeData = None,
+    allow_incomplete: AllowIncomplete = False,
+    split: Annotated[
+        str | None, typer.Option(help="all, test or train; by default the one that fits track and model.")
+    ] = None,
     draw: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="0: the board's own images; above: a fresh draw.")
     ] = 0,
@@ -48,12 +69,14 @@ def evaluate(
     from ucbench.models import registry as models
     from ucbench.record import Decoding
     from ucbench.tracks import registry as tracks
+    from ucbench.tracks.sources import Sources
     from ucbench.world import world
 
     check_text("--system-prompt", system_prompt)
     processes = world()
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
-    chosen_track, chosen_judge = tracks.load(track), judges.load(judge or "rules")
+    sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
+    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or "rules")
     vlm = models.load(
         model,
         decoding=decoding,

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from ucbench.errors import StoreError, UcbenchError
+from ucbench.types import Split
 
 if TYPE_CHECKING:
     from ucbench.record import RunRecord
@@ -23,6 +24,26 @@ Results = Annotated[Path, typer.Option("--results", help="The folder of publishe
 JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier or classifier:official.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")]
+Data = Annotated[
+    str | None, typer.Option("--data", help="The track's data: a folder, a file or a Hub id (owner/name).")
+]
+Metadata = Annotated[
+    Path | None, typer.Option("--metadata", help="metadata.jsonl: category and concept of each image.")
+]
+PerceptionMetadata = Annotated[
+    Path | None,
+    typer.Option("--perception-metadata", help="perception_metadata.jsonl: the official options."),
+]
+Questions = Annotated[
+    Path | None, typer.Option("--questions", help="A file of contextual questions, instead of our own.")
+]
+SafeData = Annotated[
+    str | None, typer.Option("--safe-data", help="Safe images beside the unsafe ones: folder, file, Hub id.")
+]
+AllowIncomplete = Annotated[
+    bool,
+    typer.Option("--allow-incomplete", help="Take data whose counts differ from the published ones."),
+]
 RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
 
 
@@ -52,10 +73,12 @@ def with_answers(run: Run) -> RunRecord:
     return record
 
 
-def split_of(name: str) -> Literal["train", "test"]:
-    """The split of that name. Raises `UcbenchError`."""
-    if name == "train":
-        return "train"
-    if name == "test":
-        return "test"
-    raise UcbenchError(f"there is no split {name!r}; --split takes test or train")
+def split_of(name: str | None) -> Split | None:
+    """The split of that name; None stands for the one that fits track and entry. Raises `UcbenchError`."""
+    if name is None:
+        return None
+    known: tuple[Split, ...] = get_args(Split)
+    for split in known:
+        if split == name:
+            return split
+    raise UcbenchError(f"there is no split {name!r}; --split takes {', '.join(known)}")

@@ -22,6 +22,11 @@ class Track(Protocol):
         ...
 
     @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits there are; the first is what an untrained entry is measured on."""
+        ...
+
+    @property
     def concepts(self) -> Sequence[Concept]:
         """All concepts that questions of this track are about, unsafe first."""
         ...
