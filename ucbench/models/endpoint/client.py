@@ -1,0 +1,352 @@
+"""One request in, one reply out, or one typed failure: the bottom layer of everything that asks a service.
+
+    with ChatClient(Service(model="gpt-4o", endpoint="https://api.openai.com/v1")) as client:
+        reply = client.complete(ChatRequest("Is the sky blue?"))
+        for tag, outcome in client.stream(((n, ChatRequest(text)) for n, text in enumerate(texts))):
+            ...
+
+Requests run on an event loop in a thread of their own, so the methods can be called from any thread.
+Transport and request format are huggingface_hub's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from ucbench.errors import UcbenchError
+from ucbench.models.endpoint import keys, reading
+from ucbench.models.endpoint.capabilities import Capabilities
+from ucbench.models.endpoint.failures import (
+    BadRequest,
+    Exhausted,
+    RequestError,
+    RateLimited,
+    Retried,
+    Unavailable,
+    Unreachable,
+)
+from ucbench.models.endpoint.messages import ChatRequest, Reply, arguments
+from ucbench.models.endpoint.retries import Limiter, Policy
+
+if TYPE_CHECKING:
+    from huggingface_hub import AsyncInferenceClient
+
+Tag = TypeVar("Tag")
+
+#: Tries of a host that was never reached: it is more likely mistyped than busy.
+FIRST_CONTACT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A model and where it is served: `endpoint` (a base URL such as http://host:8000/v1) or `provider`.
+
+    `provider` is `auto` or a name that huggingface_hub knows. `key_env` names the environment variable
+    that holds the key; by default OPENAI_API_KEY for an endpoint, if set, and HF_TOKEN for a provider.
+    """
+
+    model: str
+    endpoint: str | None = None
+    provider: str | None = None
+    key_env: str | None = None
+    timeout: float = 300.0
+    concurrency: int = 8
+
+    def __post_init__(self) -> None:
+        """Raises `UcbenchError` for a service that cannot be."""
+        if (self.endpoint is None) == (self.provider is None):
+            raise UcbenchError("give either the URL of an endpoint or the name of a provider, one of the two")
+        if not self.model:
+            raise UcbenchError("the model has no name; give the id under which it is served")
+        if self.endpoint is not None:
+            _check_url(self.endpoint)
+        if self.concurrency < 1:
+            raise UcbenchError(f"--concurrency must be at least 1, not {self.concurrency}")
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people and records; no secrets."""
+        if self.endpoint is not None:
+            return keys.public_url(self.endpoint)
+        return f"the provider {self.provider}" if self.provider != "auto" else "the Hub's providers"
+
+    @property
+    def key_name(self) -> str:
+        """The environment variable that holds the key."""
+        return self.key_env or (keys.OPENAI_KEY if self.endpoint is not None else keys.HUB_KEY)
+
+    def key(self) -> keys.Key:
+        """The key from the environment. Raises `AccessError` when there must be one and is not."""
+        return keys.read(self.key_name, required=bool(self.key_env) or self.endpoint is None)
+
+
+class ChatClient:
+    """Asks one service. Bounded concurrency, pauses and retries hold for all its requests together.
+
+    `capabilities` is what was found out about the service so far.
+    """
+
+    def __init__(self, service: Service, policy: Policy | None = None) -> None:
+        self.service = service
+        self.policy = policy or Policy()
+        self.capabilities = Capabilities()
+        self.limiter = Limiter(service.concurrency)
+        key = service.key()
+        secrets = (key.value, *(keys.secrets_of(service.endpoint) if service.endpoint else ()))
+        self._reader = reading.Reader(
+            place=service.place,
+            model=service.model,
+            key=service.key_name,
+            has_key=bool(key.value),
+            secrets=secrets,
+        )
+        self._session = _session(service, key)
+        self._reached = False
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=_run, args=(self._loop,), name="chat", daemon=True)
+        thread.start()
+        self._end = weakref.finalize(self, _stop, self._loop, thread, self._session)
+
+    def __enter__(self) -> ChatClient:
+        """Itself; leaving the block closes it."""
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections. Requests that are under way fail."""
+        self._end()
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Ask and wait. Raises a `ChatError` when the last try failed."""
+        work = asyncio.run_coroutine_threadsafe(self._complete(request), self._loop)
+        try:
+            return work.result()
+        finally:
+            work.cancel()
+
+    def stream(
+        self, requests: Iterable[tuple[Tag, ChatRequest]]
+    ) -> Iterator[tuple[Tag, Reply | RequestError]]:
+        """Ask all, `service.concurrency` at a time, and yield outcomes as they come, in any order.
+
+        `requests` is read when a place is free, in a thread of its own. Raises what it raises, and an
+        `ServiceError` failure, after stopping what is under way; so does closing the iterator.
+        """
+        for group in self.groups(requests):
+            yield from group
+
+    def groups(
+        self, requests: Iterable[tuple[Tag, ChatRequest]]
+    ) -> Iterator[list[tuple[Tag, Reply | RequestError]]]:
+        """As `stream`, but each time all outcomes that have come since, at least one."""
+        done: queue.SimpleQueue[tuple[Tag, Reply | RequestError] | _End] = queue.SimpleQueue()
+        work = asyncio.run_coroutine_threadsafe(self._work(iter(requests), done.put), self._loop)
+        end: _End | None = None
+        try:
+            while end is None:
+                come = [done.get()]
+                while not done.empty():
+                    come.append(done.get())
+                end = next((outcome for outcome in come if isinstance(outcome, _End)), None)
+                if group := [outcome for outcome in come if not isinstance(outcome, _End)]:
+                    yield group
+        finally:
+            work.cancel()
+        if end.error is not None:
+            raise end.error
+
+    async def _work(
+        self,
+        requests: Iterator[tuple[Tag, ChatRequest]],
+        put: Callable[[tuple[Tag, Reply | RequestError] | _End], None],
+    ) -> None:
+        """Put every outcome, then the end."""
+        taking = asyncio.Lock()
+
+        async def worker() -> None:
+            while True:
+                async with taking:  # one at a time: an iterator cannot be shared
+                    item = await asyncio.to_thread(next, requests, None)
+                if item is None:
+                    return
+                tag, request = item
+                try:
+                    put((tag, await self._complete(request)))
+                except RequestError as failure:
+                    put((tag, failure))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                # The limiter bounds what is under way. The others take the place of those that wait
+                # to be tried again.
+                for _ in range(2 * self.service.concurrency):
+                    group.create_task(worker())
+        except* Exception as errors:
+            put(_End(errors.exceptions[0]))
+        except* BaseException:
+            put(_End(Unavailable("the client was closed")))
+            raise
+        else:
+            put(_End(None))
+
+    async def _complete(self, request: ChatRequest) -> Reply:
+        """Try until there is a reply, or the policy says that it is enough."""
+        failed = limited = tries = 0
+        while True:
+            able = self.capabilities
+            tries += 1
+            async with self.limiter.slot() as sent_at:
+                try:
+                    reply = await self._once(request, able)
+                except BadRequest as failure:
+                    self._learn(failure, request, able)
+                    continue
+                except Retried as failure:
+                    last = failure
+                    if isinstance(failure, RateLimited):
+                        limited += 1
+                    else:
+                        failed += 1
+                    self._pause(failure, limited, sent_at)
+                else:
+                    self._reached = True
+                    self.limiter.succeeded()
+                    return replace(reply, tries=tries)
+            attempts = self.policy.attempts
+            if isinstance(last, Unreachable) and not self._reached:
+                attempts = min(attempts, FIRST_CONTACT)
+            if failed >= attempts or limited >= self.policy.rate_limited:
+                raise last
+            if not isinstance(last, RateLimited):
+                await asyncio.sleep(self.policy.wait(failed))
+
+    def _learn(self, failure: BadRequest, request: ChatRequest, able: Capabilities) -> None:
+        """Remember what to leave out; raises `failure` when there is nothing to be learnt from it."""
+        if self.capabilities != able:
+            return  # another request has learnt meanwhile
+        learnt = able.learn(failure, system=bool(request.system))
+        if learnt is able:
+            raise failure
+        self.capabilities = learnt
+
+    def _pause(self, failure: Retried, limited: int, sent_at: float) -> None:
+        """Hold all requests back when the service asked for it."""
+        after = failure.after
+        if after is None and isinstance(failure, RateLimited):
+            after = self.policy.wait(limited)
+        if after is None:
+            return
+        if after > self.policy.longest_pause:
+            raise Exhausted(
+                f"{self.service.place} asks to wait {after / 60:,.0f} minutes; "
+                "start the same command again after that"
+            ) from failure
+        self.limiter.pause(after, sent_at)
+
+    async def _once(self, request: ChatRequest, able: Capabilities) -> Reply:
+        """One try."""
+        try:
+            # The session's own timeout counts from byte to byte; this one bounds the whole.
+            async with asyncio.timeout(self.service.timeout):
+                output = await self._session.chat_completion(
+                    model=self.service.model, **arguments(request, able)
+                )
+        except Exception as error:
+            # No context: a message of the transport's may hold the whole address.
+            raise (self._reader.failure(error) or error) from None
+        return self._reader.reply(output)
+
+
+class _End:
+    """After the last outcome; `error` is what ended the work early."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def _session(service: Service, key: keys.Key) -> AsyncInferenceClient:
+    from huggingface_hub import AsyncInferenceClient
+
+    if service.endpoint is None:
+        return AsyncInferenceClient(
+            provider=service.provider,  # type: ignore[arg-type]
+            token=key.value,
+            timeout=service.timeout,
+        )
+
+    class EndpointClient(AsyncInferenceClient):
+        """A session of its own: the Hub's refuses every address, local ones too, in its offline mode."""
+
+        async def _get_async_client(self) -> Any:
+            import httpx2
+
+            if self._async_client is None:
+                places = service.concurrency
+                limits = httpx2.Limits(max_connections=places, max_keepalive_connections=places)
+                session = httpx2.AsyncClient(limits=limits, timeout=None)
+                self._async_client = await self.exit_stack.enter_async_context(session)
+            return self._async_client
+
+    # Without a key of its own the client would send the Hub's token to whatever address this is.
+    authorization: Any = f"Bearer {key.value}" if key.value else None
+    return EndpointClient(
+        base_url=_chat_url(service.endpoint),
+        api_key="-",
+        headers={"authorization": authorization},
+        timeout=service.timeout,
+    )
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or not url.isascii() or not url.isprintable() or " " in url:
+        raise UcbenchError("--endpoint is no web address; give one such as http://localhost:8000/v1")
+
+
+def _chat_url(url: str) -> str:
+    """The address of chat completions below a base URL; a bare host has them below /v1."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/") or "/v1"
+    if not path.endswith("/chat/completions"):
+        path += "/chat/completions"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, session: AsyncInferenceClient) -> None:
+    async def end() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await session.close()  # type: ignore[no-untyped-call]
+        await loop.shutdown_default_executor()
+        loop.stop()
+
+    loop.call_soon_threadsafe(lambda: loop.create_task(end()))
+    if threading.current_thread() is not thread:
+        thread.join(timeout=5)
