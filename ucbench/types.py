@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Kind = Literal[
-    "perception", "image_alignment", "text_alignment", "image_context", "text_context", "general", "rated"
-]
+    "perception", "image_alignment", "text_alignment", "image_alignment_turned", "text_alignment_turned",
+    "image_context", "text_context", "general", "rated",
+]  # fmt: skip
 #: `all` is train and test together, for tracks whose measurement is the whole set.
 Split = Literal["all", "train", "test"]
 

@@ -14,7 +14,7 @@ from ucbench.metrics.scores import TERMS
 
 
 def test_every_key_is_computed_and_told_in_one_line() -> None:
-    assert set(TERMS) | {"diversity"} == set(KEYS)
+    assert set(TERMS) | {"diversity", "llavabench"} == set(KEYS)
     for key, row in KEYS.items():
         assert row.key == key
         assert row.title

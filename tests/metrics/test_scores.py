@@ -86,20 +86,35 @@ BY_HAND = {
     "text_context_safe": (0.0, 1, 1 / 2),
     "text_context_unsafe": (1 / 2, 2, 1.0),
     "general_ability": (2 / 4, 4, 3 / 4),
+    "accuracy": (14 / 30, 30, 25 / 30),
+    "accuracy_safe": (8 / 10, 10, 9 / 10),
+    "accuracy_unsafe": (6 / 20, 20, 16 / 20),
+    "mme": (2 / 4, 4, 3 / 4),
 }
+OPTIONAL = [key for key, about in KEYS.items() if about.optional]
 
 
 @pytest.mark.parametrize("key", BY_HAND)
 def test_overall_by_hand(small: pd.DataFrame, key: str) -> None:
     value, items, coverage = BY_HAND[key]
-    score = score_run(small, resamples=200).overall[key]
+    score = score_run(small, extra=OPTIONAL, resamples=200).overall[key]
     assert score.value == pytest.approx(value, abs=1e-8)
     assert score.n_items == items
     assert score.coverage == pytest.approx(coverage, abs=1e-8)
 
 
 def test_hand_computed_cases_cover_every_key() -> None:
-    assert set(BY_HAND) | {"diversity"} == set(KEYS)
+    assert set(BY_HAND) | {"diversity", "llavabench"} == set(KEYS)
+
+
+def test_optional_scores_are_there_only_where_they_are_asked_for(small: pd.DataFrame) -> None:
+    assert OPTIONAL == ["accuracy", "accuracy_safe", "accuracy_unsafe", "mme"]
+    plain = score_run(small, resamples=50)
+    for tables in ({"": plain.overall}, plain.by_category, plain.by_concept, plain.by_question):
+        assert not any(set(OPTIONAL) & set(scores) for scores in tables.values())
+    wanted = score_run(small, extra=["mme"], resamples=50)
+    assert set(wanted.overall) - set(plain.overall) == {"mme"}
+    assert {key: wanted.overall[key] for key in plain.overall} == plain.overall
 
 
 def test_clusters_are_concepts_overall_and_images_below(small: pd.DataFrame) -> None:
