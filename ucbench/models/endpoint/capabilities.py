@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 
-from ucbench.models.endpoint.failures import BadRequest
+from ucbench.models.endpoint.failures import BadRequestError
 
 _UNWANTED = re.compile(
     r"unsupported|not support|does(?: not|n't) (?:support|accept|allow)|unknown|unrecogni[sz]ed|unexpected"
@@ -34,7 +34,7 @@ class Capabilities:
         """One line a flag that is on, for the record."""
         return tuple(_NOTES[f.name] for f in fields(self) if getattr(self, f.name))
 
-    def learn(self, failure: BadRequest, *, system: bool) -> Capabilities:
+    def learn(self, failure: BadRequestError, *, system: bool) -> Capabilities:
         """What is known after a complaint; the same object when it names nothing that can be left out.
 
         `system` says that the request had a system message.

@@ -25,13 +25,13 @@ from ucbench.errors import UcbenchError
 from ucbench.models.endpoint import keys, reading
 from ucbench.models.endpoint.capabilities import Capabilities
 from ucbench.models.endpoint.failures import (
-    BadRequest,
-    Exhausted,
+    BadRequestError,
+    ExhaustedError,
+    RateLimitedError,
     RequestError,
-    RateLimited,
-    Retried,
-    Unavailable,
-    Unreachable,
+    RetriedError,
+    UnavailableError,
+    UnreachableError,
 )
 from ucbench.models.endpoint.messages import ChatRequest, Reply, arguments
 from ucbench.models.endpoint.retries import Limiter, Policy
@@ -197,7 +197,7 @@ class ChatClient:
         except* Exception as errors:
             put(_End(errors.exceptions[0]))
         except* BaseException:
-            put(_End(Unavailable("the client was closed")))
+            put(_End(UnavailableError("the client was closed")))
             raise
         else:
             put(_End(None))
@@ -211,12 +211,12 @@ class ChatClient:
             async with self.limiter.slot() as sent_at:
                 try:
                     reply = await self._once(request, able)
-                except BadRequest as failure:
+                except BadRequestError as failure:
                     self._learn(failure, request, able)
                     continue
-                except Retried as failure:
+                except RetriedError as failure:
                     last = failure
-                    if isinstance(failure, RateLimited):
+                    if isinstance(failure, RateLimitedError):
                         limited += 1
                     else:
                         failed += 1
@@ -226,14 +226,14 @@ class ChatClient:
                     self.limiter.succeeded()
                     return replace(reply, tries=tries)
             attempts = self.policy.attempts
-            if isinstance(last, Unreachable) and not self._reached:
+            if isinstance(last, UnreachableError) and not self._reached:
                 attempts = min(attempts, FIRST_CONTACT)
             if failed >= attempts or limited >= self.policy.rate_limited:
                 raise last
-            if not isinstance(last, RateLimited):
+            if not isinstance(last, RateLimitedError):
                 await asyncio.sleep(self.policy.wait(failed))
 
-    def _learn(self, failure: BadRequest, request: ChatRequest, able: Capabilities) -> None:
+    def _learn(self, failure: BadRequestError, request: ChatRequest, able: Capabilities) -> None:
         """Remember what to leave out; raises `failure` when there is nothing to be learnt from it."""
         if self.capabilities != able:
             return  # another request has learnt meanwhile
@@ -242,15 +242,15 @@ class ChatClient:
             raise failure
         self.capabilities = learnt
 
-    def _pause(self, failure: Retried, limited: int, sent_at: float) -> None:
+    def _pause(self, failure: RetriedError, limited: int, sent_at: float) -> None:
         """Hold all requests back when the service asked for it."""
         after = failure.after
-        if after is None and isinstance(failure, RateLimited):
+        if after is None and isinstance(failure, RateLimitedError):
             after = self.policy.wait(limited)
         if after is None:
             return
         if after > self.policy.longest_pause:
-            raise Exhausted(
+            raise ExhaustedError(
                 f"{self.service.place} asks to wait {after / 60:,.0f} minutes; "
                 "start the same command again after that"
             ) from failure

@@ -6,6 +6,8 @@ well, so it ends the work with one sentence.
 
 from __future__ import annotations
 
+from ucbench.errors import UcbenchError
+
 
 class ChatError(Exception):
     """A request without a reply. `reason` is one line without secrets, fit for a record."""
@@ -19,15 +21,17 @@ class RequestError(ChatError):
     """Concerns this request alone; the others go on."""
 
 
-class ServiceError(ChatError):
-    """Would meet every request."""
+class ServiceError(ChatError, UcbenchError):
+    """Would meet every request; the reason is a sentence that says what to do."""
+
+    exit_code = 3
 
 
-class Refused(RequestError):
+class RefusedError(RequestError):
     """The provider's content filter stopped the question or the answer."""
 
 
-class Retried(RequestError):
+class RetriedError(RequestError):
     """May go better later. Raised when the last try failed; `after` is the wait it asked for (seconds)."""
 
     def __init__(self, reason: str, after: float | None = None) -> None:
@@ -35,23 +39,23 @@ class Retried(RequestError):
         self.after = after
 
 
-class TimedOut(Retried):
+class TimedOutError(RetriedError):
     """No reply in time."""
 
 
-class Unavailable(Retried):
+class UnavailableError(RetriedError):
     """A server error, a cut connection or a reply that cannot be read."""
 
 
-class RateLimited(Retried):
+class RateLimitedError(RetriedError):
     """Too many requests."""
 
 
-class Unreachable(Unavailable):
+class UnreachableError(UnavailableError):
     """No connection could be made at all."""
 
 
-class BadRequest(RequestError):
+class BadRequestError(RequestError):
     """The server does not take this request (400, 413, 422). `parameter` is what it complains about."""
 
     def __init__(self, reason: str, parameter: str | None = None, status: int = 400) -> None:
@@ -60,13 +64,15 @@ class BadRequest(RequestError):
         self.status = status
 
 
-class Denied(ServiceError):
+class DeniedError(ServiceError):
     """The key is missing, wrong or not allowed (401, 403)."""
 
 
-class NotFound(ServiceError):
+class NotFoundError(ServiceError):
     """No such model or path (404)."""
 
+    exit_code = 2
 
-class Exhausted(ServiceError):
+
+class ExhaustedError(ServiceError):
     """The account has no quota or credit left, or the wait that is asked for is too long."""

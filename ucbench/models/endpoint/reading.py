@@ -12,16 +12,16 @@ from typing import Any
 
 from ucbench.judges.thinking import strip_thinking
 from ucbench.models.endpoint.failures import (
-    BadRequest,
+    BadRequestError,
     ChatError,
-    Denied,
-    Exhausted,
-    NotFound,
-    RateLimited,
-    Refused,
-    TimedOut,
-    Unavailable,
-    Unreachable,
+    DeniedError,
+    ExhaustedError,
+    NotFoundError,
+    RateLimitedError,
+    RefusedError,
+    TimedOutError,
+    UnavailableError,
+    UnreachableError,
 )
 from ucbench.models.endpoint.keys import redacted
 from ucbench.models.endpoint.messages import Reply, Usage
@@ -89,29 +89,29 @@ class Reader:
             return self._judge(complaint, retry_after(response.headers))
         cause = error.__cause__ if isinstance(error.__cause__, httpx2.HTTPError) else error
         if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-            return Unreachable(
+            return UnreachableError(
                 f"{self.place} cannot be reached ({self._clean(str(cause)) or 'no connection'}); "
                 "check the address, and that the server runs"
             )
         if isinstance(error, TimeoutError):
-            return TimedOut(f"{self.place} did not answer in time")
+            return TimedOutError(f"{self.place} did not answer in time")
         if isinstance(error, httpx2.HTTPError):
-            return Unavailable(f"the connection to {self.place} broke ({type(error).__name__})")
+            return UnavailableError(f"the connection to {self.place} broke ({type(error).__name__})")
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-            return Unavailable(f"{self.place} sent a reply that is not JSON")
+            return UnavailableError(f"{self.place} sent a reply that is not JSON")
         if isinstance(error, ValueError):
             # The client's own refusals of a provider are plain ValueErrors, as are those of a wrong shape.
             if str(error).startswith("Invalid "):
-                return Unavailable(f"{self.place} sent a reply that is no chat completion")
-            return NotFound(f"{self._clean(str(error)).rstrip('.')}; check --model and --provider")
+                return UnavailableError(f"{self.place} sent a reply that is no chat completion")
+            return NotFoundError(f"{self._clean(str(error)).rstrip('.')}; check --model and --provider")
         if isinstance(error, ConnectionError):
-            return Unreachable(f"{self.place} cannot be reached ({self._clean(str(error))})")
+            return UnreachableError(f"{self.place} cannot be reached ({self._clean(str(error))})")
         return None
 
     def reply(self, output: Any) -> Reply:
         """The reply in a chat completion.
 
-        Raises `Refused` when the provider's filter stopped it, `Unavailable` when it is none, and what an
+        Raises `RefusedError` when the provider's filter stopped it, `UnavailableError` when it is none, and what an
         error inside a reply of status 200 says.
         """
         if error := output.get("error"):
@@ -125,11 +125,11 @@ class Reader:
             reasoning = _text(message.reasoning) or _text(message.get("reasoning_content"))
             usage = output.usage
         except (AttributeError, TypeError, IndexError, KeyError):
-            raise Unavailable(f"{self.place} sent a reply that is no chat completion") from None
+            raise UnavailableError(f"{self.place} sent a reply that is no chat completion") from None
         if _FILTER_FINISH.match(finish):
-            raise Refused(f"finish_reason {self._clean(finish)}")
+            raise RefusedError(f"finish_reason {self._clean(finish)}")
         if finish == "error":
-            raise Unavailable(f"{self.place} broke off its answer")
+            raise UnavailableError(f"{self.place} broke off its answer")
         answer, thought = strip_thinking(text)
         thinking = "\n".join(part for part in (reasoning.strip(), thought) if part)
         return Reply(
@@ -148,32 +148,34 @@ class Reader:
             _FILTER_CODES.search(complaint.code) or _FILTER_TEXT.search(text)
         ):
             code = self._clean(complaint.code)
-            return Refused(f"{code}: {text}" if code and text else code or text)
+            return RefusedError(f"{code}: {text}" if code and text else code or text)
         if status == 402 or (
             status in (400, 403, 429) and (_NO_QUOTA.search(complaint.code) or _NO_CREDIT.search(text))
         ):
-            return Exhausted(
+            return ExhaustedError(
                 f"the account at {self.place} has no quota left ({said}); add some and start again"
             )
         if status == 429:
-            return RateLimited(f"{self.place} allows no more requests now ({said})", after)
+            return RateLimitedError(f"{self.place} allows no more requests now ({said})", after)
         if status in (401, 403):
             advice = (
                 f"set {self.key} to a key that may use it"
                 if self.has_key
                 else f"export its key as {self.key}, or name another variable with --key-env"
             )
-            return Denied(f"{self.place} does not let us ask {self.model} ({said}); {advice}")
+            return DeniedError(f"{self.place} does not let us ask {self.model} ({said}); {advice}")
         if status in (404, 405) or (status < 500 and _NO_MODEL.search(complaint.code)):
-            return NotFound(
+            return NotFoundError(
                 f"{self.place} has no model {self.model} to chat with ({said}); "
                 "check the model's id and the address"
             )
         if status in (408, 504):
-            return TimedOut(f"{self.place} did not answer in time ({said})", after)
+            return TimedOutError(f"{self.place} did not answer in time ({said})", after)
         if status in (409, 425) or status >= 500:
-            return Unavailable(f"{self.place} failed ({said})", after)
-        return BadRequest(f"{self.place} does not take the request ({said})", complaint.parameter, status)
+            return UnavailableError(f"{self.place} failed ({said})", after)
+        return BadRequestError(
+            f"{self.place} does not take the request ({said})", complaint.parameter, status
+        )
 
     def _clean(self, text: str) -> str:
         return redacted(text, *self.secrets)
