@@ -9,7 +9,7 @@ import pytest
 
 from ucbench.errors import UnknownNameError
 from ucbench.metrics.keys import KEYS, lookup
-from ucbench.metrics.parts import LABELS, PARTS
+from ucbench.metrics.parts import LABELS, PARTS, TURNED
 from ucbench.metrics.scores import TERMS
 
 
@@ -28,6 +28,7 @@ def test_kinds_of_a_key_are_those_its_shares_read() -> None:
     for key, terms in TERMS.items():
         read = {PARTS[part].kind for _, part in terms}
         read |= {"perception"} if any(PARTS[part].recognised for _, part in terms) else set()
+        read |= {TURNED[PARTS[part].kind] for _, part in terms if PARTS[part].pair}
         assert set(KEYS[key].kinds) == read, key
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ucbench.errors import AccessError, UnknownNameError
 from ucbench.judges import rules
-from ucbench.judges.alignment import question_polarity
 from ucbench.judges.base import Item
+from ucbench.judges.direction import direction
 from ucbench.judges.options import name_to_letter, parse_options
 from ucbench.judges.roberta import Reader, find_checkpoint
 from ucbench.judges.thinking import strip_thinking
@@ -75,7 +75,7 @@ class ClassifierJudge:
             elif item.kind == "perception":
                 text, how = self._as_letters(item, text)
                 queues["perception"].append((index, text, how))
-            elif item.kind == "general" or question_polarity(item.prompt) != 1:
+            elif item.kind == "general" or direction(item.kind, item.prompt) != 1:
                 label, how = rules.read(item)
                 verdicts[index] = self._verdict(item, label, f"rules:{how}")
             else:
