@@ -292,7 +292,7 @@ def test_thinking_is_cut_and_counted(special: bool, llava: Path, samples: list[S
     if special:  # as some tokenizers have their marks
         vlm._tokenizer.add_special_tokens({"extra_special_tokens": ["<think>", "</think>"]})
     tokens = vlm._tokenizer("<think>It is safe.</think> Yes", add_special_tokens=False)["input_ids"]
-    answer = vlm._read(samples[0], samples[0].questions[0], [*tokens, 2])
+    answer = vlm.read(samples[0], samples[0].questions[0], [*tokens, 2])
     assert answer.text == "Yes"
     assert answer.tokens == len(tokens)
     assert not answer.truncated

@@ -14,7 +14,7 @@ the rounding of the arithmetic.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,8 @@ class LocalVLM:
         self._path = SHARED_PREFIX if shares else ONE_AT_A_TIME
         self._group: int | None = None
         self._prefixes: dict[str, _Prefix] = {}
+        #: Told the new token ids of every answer, its end token included.
+        self.on_tokens: Callable[[Sample, Question, list[int]], None] | None = None
 
     @property
     def entry(self) -> Entry:
@@ -91,6 +93,21 @@ class LocalVLM:
         """Where the model runs, e.g. `cpu` or `cuda:0`."""
         return str(self._model.device)
 
+    @property
+    def model(self) -> Any:
+        """The transformers model, whose generation settings are the entry's. Ask it within `alone`."""
+        return self._model
+
+    @property
+    def processor(self) -> Any:
+        """The checkpoint's processor."""
+        return self._processor
+
+    @property
+    def prompts(self) -> Prompts:
+        """What renders questions for this checkpoint."""
+        return self._prompts
+
     def plan(self, samples: Sequence[Sample], batch_size: int) -> list[Batch]:
         """Cut the questions of all samples into batches of at most `batch_size`; opens no image."""
         with self._lock:
@@ -103,9 +120,7 @@ class LocalVLM:
         A picture that cannot be read gives `error="bad_image"` to its own questions only. Raises
         `OutOfMemoryError`, after letting go of what it kept.
         """
-        import torch
-
-        with self._lock, self._memory_watched(), torch.inference_mode():
+        with self.alone():
             if self._path == SHARED_PREFIX:
                 return self._answer_shared(batch)
             return self._answer_one_by_one(batch.items)
@@ -143,6 +158,14 @@ class LocalVLM:
             worker.join()
         if failures:
             raise failures[0]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The model to oneself, without gradients. Raises `OutOfMemoryError` for any trouble of that kind."""
+        import torch
+
+        with self._lock, self._memory_watched(), torch.inference_mode():
+            yield
 
     # The shared-prefix path
 
@@ -211,7 +234,7 @@ class LocalVLM:
             attention_mask=mask.to(self._model.device),
             past_key_values=self._stack(prefixes, longest_prefix),
         )
-        return [self._read(*row, new) for row, new in zip(rows, tokens, strict=True)]
+        return [self.read(*row, new) for row, new in zip(rows, tokens, strict=True)]
 
     def _stack(self, prefixes: Sequence[_Prefix], length: int) -> Any:
         """One cache for a batch: each row gets the left-padded keys and values of its sample."""
@@ -259,7 +282,7 @@ class LocalVLM:
                 answers.append(_failed(sample, question))
                 continue
             tokens = self._generate([(sample.id, question.id)], **inputs)
-            answers.append(self._read(sample, question, tokens[0]))
+            answers.append(self.read(sample, question, tokens[0]))
         return answers
 
     def _whole_inputs(self, image: Image.Image, question: str) -> dict[str, Any]:
@@ -303,16 +326,19 @@ class LocalVLM:
             stopping_criteria=[interrupted] if stopped is not None else [],
             streamer=streamer,
         )
-        return [self._cut(row) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
+        return [self.cut(row) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
 
-    def _cut(self, tokens: list[int]) -> list[int]:
+    def cut(self, tokens: list[int]) -> list[int]:
+        """New tokens up to the first that ends an answer, itself included."""
         for index, token in enumerate(tokens):
             if token in self._stop_ids:
                 return tokens[: index + 1]
         return tokens
 
-    def _read(self, sample: Sample, question: Question, tokens: list[int]) -> Answer:
+    def read(self, sample: Sample, question: Question, tokens: list[int]) -> Answer:
         """Make an answer of new tokens; the stop token is not counted."""
+        if self.on_tokens:
+            self.on_tokens(sample, question, tokens)
         ended = bool(tokens) and tokens[-1] in self._stop_ids
         tokens = tokens[:-1] if ended else tokens
         text, thinking = self._without_thinking(tokens)
