@@ -261,20 +261,23 @@ def load(name: str) -> LLMJudge:
     HF_TOKEN for a provider. Raises `UnknownNameError` for a name without an address, `AccessError` when a
     key must be there and is not.
     """
+    return LLMJudge(service("llm", name), cache_folder())
+
+
+def service(kind: str, name: str) -> Service:
+    """Where the model of a judge `kind:name` is; the names, keys and errors are those of `load`."""
     from ucbench.models.endpoint.client import Service
 
     model, at, place = name.rpartition("@")
     if not at or not model or not re.match(r"https?://[^\s/]|hf(?::\S+)?$", place):
         raise UnknownNameError(
-            f"the judge llm:{name} says not where its model is; write llm:MODEL@URL with the base URL of an "
-            "OpenAI-compatible endpoint, or llm:MODEL@hf"
+            f"the judge {kind}:{name} says not where its model is; write {kind}:MODEL@URL with the base URL of "
+            f"an OpenAI-compatible endpoint, or {kind}:MODEL@hf"
         )
     variable = KEY if os.environ.get(KEY) else None
     if place.startswith("http"):
-        service = Service(model=model, endpoint=place, key_env=variable)
-    else:
-        service = Service(model=model, provider=place.partition(":")[2] or "auto", key_env=variable)
-    return LLMJudge(service, cache_folder())
+        return Service(model=model, endpoint=place, key_env=variable)
+    return Service(model=model, provider=place.partition(":")[2] or "auto", key_env=variable)
 
 
 def cache_folder() -> Path:

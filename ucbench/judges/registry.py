@@ -17,6 +17,8 @@ _NAMES = {
     "@COMMIT,COMMIT behind it names their commits (perception, alignment)",
     "classifier:PERCEPTION,ALIGNMENT": "two checkpoint files or folders of the official shape",
     "llm:MODEL@URL": "a language model behind an OpenAI-compatible endpoint, such as llm:qwen3-8b@http://localhost:8000/v1",
+    "contains": "an answer to a general question is right when it contains the right word, as for MME",
+    "rating:MODEL@URL": "a language model behind an endpoint rates answers beside reference answers, as for LLaVABench",
 }
 #: Kinds of judge that call no server but the Hub.
 _LOCAL = ("rules", "classifier", "contains")
@@ -52,6 +54,14 @@ def load(name: str) -> Judge:
         from ucbench.judges import llm
 
         return llm.load(rest)
+    if name == "contains":
+        from ucbench.judges.contains import ContainsJudge
+
+        return ContainsJudge()
+    if kind == "rating":
+        from ucbench.judges import rating
+
+        return rating.load(rest)
     raise UnknownNameError(f"unknown judge {name!r}; choose one of {', '.join(_NAMES)} with --judge")
 
 
