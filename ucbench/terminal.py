@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ucbench.align.record import AlignRecord
     from ucbench.board import Board
+    from ucbench.parity import Parity
     from ucbench.runs import Run
     from ucbench.verify import Check
 
@@ -326,3 +327,42 @@ def print_agreement(run: Run, first: str, second: str) -> None:
 
 def _kappa(kappa: float | None) -> str:
     return "–" if kappa is None else f"{kappa:.3f}"
+
+
+def print_parity(found: Parity) -> None:
+    """The ways of asking, and what changes from one to another.
+
+    `tokens` is the share before the first difference, `parts at` the middle place of that, `logits apart`
+    the middle distance of the two tokens' logits there, `flips` how many verdicts differ.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    model = model_name(found.entry.model, found.entry.adapter)
+    n = found.pairs[0].n
+    ways = new_table(escape(f"{model}, {found.entry.dtype}: {n:,} questions of {found.track.id}"))
+    for name in ("asked", "batch", "seconds", "tokens", "tokens/s"):
+        ways.add_column(name, justify="left" if name == "asked" else "right", no_wrap=True)
+    for way in found.ways:
+        rate = f"{way.tokens / way.seconds:,.0f}" if way.seconds else MISSING
+        ways.add_row(way.name, count(way.batch_size), f"{way.seconds:,.1f}", count(way.tokens), rate)
+    console.print(ways)
+    pairs = new_table("answers of the first against those of the second")
+    for name in ("first", "second", "identical", "tokens", "parts at", "logits apart", "flips"):
+        pairs.add_column(name, justify="left" if name in ("first", "second") else "right", no_wrap=True)
+    for pair in found.pairs:
+        place, margin = pair.median_token, pair.median_margin
+        pairs.add_row(
+            pair.first,
+            pair.second,
+            f"{pair.identical:,}/{pair.n:,}",
+            f"{pair.token_agreement:.4f}",
+            MISSING if place is None else f"{place:g}",
+            MISSING if margin is None else f"{margin:.3g}",
+            count(pair.flips),
+        )
+    console.print(pairs)
+    for pair in found.pairs:
+        moved = [f"{key} {change:+.4f}" for key, change in pair.score_changes.items() if change]
+        say(f"scores, {pair.first} to {pair.second}: {', '.join(moved) or 'no change'}")

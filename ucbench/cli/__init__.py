@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ucbench.cli import align, board, evaluate, importing, judge, site
+from ucbench.cli import align, board, evaluate, importing, judge, parity, site
 from ucbench.errors import UcbenchError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (evaluate, importing, align, site):
+for commands in (evaluate, importing, parity, align, site):
     app.add_typer(commands.app)
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")
