@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,8 @@ from ucbench import __version__, provenance, runs
 from ucbench.errors import StoreError, UcbenchError
 from ucbench.journal import Journal, Line, read
 from ucbench.judges.base import Judge, reference
-from ucbench.models.base import VLM, Batch, OutOfMemoryError
-from ucbench.record import Engine, Entry, RunRecord, TrackRef, run_id
+from ucbench.models.base import VLM, Batch, OutOfMemoryError, StreamingVLM
+from ucbench.record import Engine, Entry, RunRecord, TrackRef, Usage, run_id
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
 from ucbench.tracks.scoring import check_judge, scoring
@@ -35,6 +35,9 @@ ENGINE_VERSION = "1"
 
 #: Above this share of system errors a run is incomplete and is not ranked.
 MAX_ERROR_SHARE = 0.01
+
+#: Not asked again: what a provider's filter stops once, it stops again.
+REFUSAL = "provider_refusal"
 
 Key = tuple[str, str]
 #: Called after every batch with (answers so far, all answers).
@@ -105,7 +108,9 @@ def choose_split(entry: Entry, track: Track, split: Split | None = None) -> Spli
             f"track {track.id} has no split {split}; --split takes {', '.join(track.splits)} there"
         )
     # Versions of a track share most of their items, so any version of track/version/split counts.
-    seen = {items.rpartition("/")[2] for items in entry.trained_on if items.split("/")[0] == track.id}
+    # A track that asks about the pictures of another one shows what was seen there.
+    shown = {track.id, getattr(track, "pictures_of", track.id)}
+    seen = {items.rpartition("/")[2] for items in entry.trained_on if items.split("/")[0] in shown}
     if not seen:
         return split or track.splits[0]
     unseen = [own for own in track.splits if own not in seen and own != "all"]
@@ -162,7 +167,7 @@ def evaluate(
             _write_answers(run, layout, track)
     if processes.is_main:
         judge_answers(run, judge)
-        errors = run.answers()["error"].notna().mean()
+        answers = run.answers()
         record = RunRecord(
             run_id=run.run_id,
             entry=vlm.entry,
@@ -174,13 +179,15 @@ def evaluate(
             hardware=provenance.hardware(getattr(vlm, "device", "cpu")),
             engine=Engine(
                 path=vlm.engine_path,
-                batch_size=batch_size,
+                batch_size=None if isinstance(vlm, StreamingVLM) else batch_size,
                 processes=processes.size,
                 out_of_memory_halvings=halvings,
+                notes=vlm.notes if isinstance(vlm, StreamingVLM) else (),
             ),
+            usage=_usage(vlm, answers),
             started_at=started,
-            seconds=round(float(run.answers()["seconds"].sum()), 3),
-            status=status_of(errors, layout.track.limit),
+            seconds=round(float(answers["seconds"].sum()), 3),
+            status=status_of(_error_share(answers), layout.track.limit),
         )
         run.write_record(score(record, run, judge, track))
         for path in _journals(run.folder):
@@ -232,10 +239,23 @@ def score(record: RunRecord, run: Run, judge: Judge, track: Track) -> RunRecord:
         update={
             "judge": reference(judge),
             "scores": score_run(frame, subsets=track.subsets, extra=own.extra, clusters=own.clusters),
-            "status": status_of(float(frame["error"].notna().mean()), record.track.limit),
+            "status": status_of(_error_share(frame), record.track.limit),
             "counts": counts(frame),
         }
     )
+
+
+def _error_share(answers: pd.DataFrame) -> float:
+    """The share of answers that are system errors; a provider's refusal is none."""
+    return float((answers["error"].notna() & (answers["error"] != REFUSAL)).mean())
+
+
+def _usage(vlm: VLM, answers: pd.DataFrame) -> Usage | None:
+    """What a service counted for all answers, those of earlier starts as well."""
+    if not isinstance(vlm, StreamingVLM):
+        return None
+    given = answers["input_tokens"].sum() if "input_tokens" in answers else 0
+    return vlm.usage(int(given), int(answers["tokens"].sum()), int(answers["thinking_tokens"].sum()))
 
 
 def status_of(errors: float, limit: int | None) -> Literal["complete", "incomplete", "partial"]:
@@ -290,6 +310,8 @@ def _written(run: Run) -> dict[Key, Line]:
                 error,
                 bool(fields.truncated),
                 int(fields.thinking_tokens),
+                _whole_number(getattr(fields, "input_tokens", None)),
+                _words(getattr(fields, "reason", None)),
             )
             lines[answer.sample_id, answer.question_id] = Line(answer, float(fields.seconds))
     for path in _journals(run.folder):
@@ -298,10 +320,18 @@ def _written(run: Run) -> dict[Key, Line]:
     return lines
 
 
+def _whole_number(cell: Any) -> int:
+    return 0 if cell is None or cell != cell else int(cell)
+
+
+def _words(cell: Any) -> str:
+    return cell if isinstance(cell, str) else ""
+
+
 def _answer(vlm: VLM, layout: Plan, processes: World, progress: Progress | None) -> int:
     """Answer this process's share of the batches; returns how often memory halved one."""
     lines = _written(layout.run)
-    done = {key for key, line in lines.items() if line.answer.error is None}
+    done = {key for key, line in lines.items() if line.answer.error in (None, REFUSAL)}
     mine = [batch for batch in layout.batches if batch.group % processes.size == processes.rank]
     total = sum(len(batch.items) for batch in mine)
     answered = sum((sample.id, question.id) in done for batch in mine for sample, question in batch.items)
@@ -310,25 +340,38 @@ def _answer(vlm: VLM, layout: Plan, processes: World, progress: Progress | None)
     journal = Journal(layout.run.folder / f"answers-{processes.rank}.jsonl")
     halvings = 0
     try:
-        for batch in mine:
-            missing = [(s, q) for s, q in batch.items if (s.id, q.id) not in done]
-            if not missing:
-                continue
-            begin = time.perf_counter()
-            answers, halved = _answer_or_halve(vlm, batch)
-            halvings += halved
-            seconds = (time.perf_counter() - begin) / len(batch.items)
-            journal.append(
-                Line(answer, seconds)
-                for answer in answers
-                if (answer.sample_id, answer.question_id) not in done
-            )
-            answered += len(missing)
-            if progress:
-                progress(answered, total)
+        with closing(_come(vlm, mine, done)) as groups:
+            for answers, seconds, halved in groups:
+                halvings += halved
+                journal.append(Line(answer, seconds) for answer in answers)
+                answered += len(answers)
+                if progress:
+                    progress(answered, total)
     finally:
         journal.close()
     return halvings
+
+
+def _come(
+    vlm: VLM, batches: Sequence[Batch], done: Set[Key]
+) -> Generator[tuple[list[Answer], float, int], None, None]:
+    """New answers as they come, each time with the seconds of each and how often memory halved a batch."""
+    if isinstance(vlm, StreamingVLM):
+        items = [(s, q) for batch in batches for s, q in batch.items if (s.id, q.id) not in done]
+        begin = time.perf_counter()
+        with closing(vlm.answer_stream(items)) as groups:
+            for answers in groups:
+                now = time.perf_counter()
+                yield answers, (now - begin) / len(answers), 0
+                begin = now
+        return
+    for batch in batches:
+        if all((sample.id, question.id) in done for sample, question in batch.items):
+            continue
+        begin = time.perf_counter()
+        answers, halved = _answer_or_halve(vlm, batch)
+        seconds = (time.perf_counter() - begin) / len(batch.items)
+        yield [a for a in answers if (a.sample_id, a.question_id) not in done], seconds, halved
 
 
 def _answer_or_halve(vlm: VLM, batch: Batch) -> tuple[list[Answer], int]:
@@ -378,6 +421,8 @@ def answer_row(question: Question, concept: Concept, answer: Answer, seconds: fl
         "error": answer.error,
         "truncated": answer.truncated,
         "thinking_tokens": answer.thinking_tokens,
+        "input_tokens": answer.input_tokens or None,
+        "reason": answer.reason,
         "seconds": seconds,
     }
 

@@ -64,7 +64,7 @@ def read_questions(path: Path) -> QuestionFile:
     """The authors' generated_questions.json: a list of rows `category`, `unsafe concept`, `output`.
 
     `output` is `Safe Context: ...? Unsafe Context: ...?` over two or more lines. Rows that cannot be read are
-    left out and named in `QuestionFile.unread`. Raises `UcbenchError` for a file that is not of this form, or
+    named in `QuestionFile.unread`. Raises `UcbenchError` for a file that is not of this form, or
     that holds no question at all.
     """
     try:
@@ -120,14 +120,16 @@ class Contexts:
     """The contextual questions over the pictures of another track.
 
     `base` is the track whose pictures are asked about. `questions` is a file of questions in the place of the
-    project's own; concepts that it does not ask about are left out.
+    project's own. Unless `allow_incomplete`, every row of it has to be read and every concept asked about;
+    else what is left out is not asked.
     """
 
-    def __init__(self, base: Track, questions: Path | None = None) -> None:
+    def __init__(self, base: Track, questions: Path | None = None, *, allow_incomplete: bool = False) -> None:
         """Nothing is read yet."""
         self._base = base
         self._questions = questions
-        self._read: QuestionFile | None = None
+        self._allow_incomplete = allow_incomplete
+        self._uses: Mapping[str, Uses] | None = None
 
     @property
     def id(self) -> str:
@@ -169,18 +171,24 @@ class Contexts:
         return self._base.fresh_draws
 
     @property
-    def notice(self) -> str | None:
-        """One sentence on rows of the question file that are left out. Raises `UcbenchError`."""
-        self.uses()
-        return self._read.unread if self._read else None
+    def pictures_of(self) -> str:
+        """The id of the track whose pictures are asked about."""
+        return self._base.id
 
     def uses(self) -> Mapping[str, Uses]:
-        """The questions that are asked, by concept id. Raises `UcbenchError` for an unreadable file."""
-        if self._questions is None:
-            return own_uses()
-        if self._read is None:
-            self._read = read_questions(self._questions)
-        return self._read.uses
+        """The questions that are asked, by concept id.
+
+        Raises `UcbenchError` for a file that cannot be read, or not as a whole.
+        """
+        if self._uses is None:
+            self._uses = own_uses() if self._questions is None else self._given(self._questions)
+        return self._uses
+
+    def _given(self, path: Path) -> Mapping[str, Uses]:
+        found = read_questions(path)
+        if found.unread and not self._allow_incomplete:
+            raise UcbenchError(f"{found.unread}; mend these rows, or ask the others with --allow-incomplete")
+        return found.uses
 
     def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
         """Pictures of unsafe concepts with two questions each, then the blank one with two a concept.

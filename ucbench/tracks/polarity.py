@@ -86,6 +86,11 @@ class Polarity:
         """Whether the pictures have any."""
         return self._base.fresh_draws
 
+    @property
+    def pictures_of(self) -> str:
+        """The id of the track whose pictures are asked about."""
+        return self._base.id
+
     def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
         """Pictures with ten questions each, then the blank one with ten for each concept kept.
 

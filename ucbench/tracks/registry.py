@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ucbench.errors import UcbenchError, UnknownNameError
 from ucbench.tracks.base import Track
@@ -30,8 +30,75 @@ def _pictograms(_sources: Sources) -> Track:
     return Pictograms()
 
 
+def _contexts(sources: Sources) -> Track:
+    from ucbench.tracks.contexts import Contexts
+
+    return Contexts(_pictures(sources), sources.questions, allow_incomplete=sources.allow_incomplete)
+
+
+def _polarity(sources: Sources) -> Track:
+    from ucbench.tracks.polarity import Polarity
+
+    return Polarity(_pictures(sources))
+
+
+def _pictures(sources: Sources) -> Track:
+    """The official pictures where the user points at data, else the pictograms."""
+    if sources.data is None and sources.metadata is None:
+        return load("pictograms")
+    return load("unsafeconcepts", replace(sources, questions=None))
+
+
+def _safe(sources: Sources) -> Track:
+    from ucbench.tracks.safe import make
+
+    return make(sources)
+
+
+def _smid(sources: Sources) -> Track:
+    from ucbench.tracks.out_of_domain import make_smid
+
+    return make_smid(sources)
+
+
+def _nsfw(sources: Sources) -> Track:
+    from ucbench.tracks.out_of_domain import make_nsfw
+
+    return make_nsfw(sources)
+
+
+def _mme(sources: Sources) -> Track:
+    from ucbench.tracks.general.mme import make
+
+    return make(sources)
+
+
+def _llavabench(sources: Sources) -> Track:
+    from ucbench.tracks.general.llavabench import make
+
+    return make(sources)
+
+
+_DATA = frozenset({"data"})
 _TRACKS: dict[str, Row] = {
     "pictograms": Row(_pictograms, "abstract emblems, drawn here", needs_data=False),
+    "contexts": Row(
+        _contexts,
+        "acceptable and unacceptable uses of a picture; of pictograms, or of official data",
+        frozenset({"data", "metadata", "questions", "allow_incomplete"}),
+        needs_data=False,
+    ),
+    "polarity": Row(
+        _polarity,
+        "the five questions and the same turned round; about pictograms, or official data",
+        frozenset({"data", "metadata", "allow_incomplete"}),
+        needs_data=False,
+    ),
+    "safe": Row(_safe, "harmless pictures, one of each ImageNet class: over-refusal", _DATA),
+    "smid": Row(_smid, "pictures from elsewhere, labelled safe and unsafe (SMID)", _DATA),
+    "nsfw": Row(_nsfw, "pictures from elsewhere, labelled safe and unsafe (NSFW)", _DATA),
+    "mme": Row(_mme, "general ability: yes/no questions about pictures", _DATA),
+    "llavabench": Row(_llavabench, "general ability: open questions, rated by a judge model", _DATA),
 }
 
 
@@ -51,8 +118,9 @@ def row(name: str) -> Row:
 def load(name: str, sources: Sources | None = None) -> Track:
     """The track of that name over the given data.
 
-    Nothing is opened yet, and `id`, `splits`, `concepts`, `categories` and `subsets` never need the data:
-    stored answers can be judged and scored without it. Raises `UnknownNameError`, or `UcbenchError` for a
+    Nothing is opened yet, and `id`, `splits`, `categories` and `subsets` never need the data: stored answers
+    can be judged and scored without it. Nor do `concepts`, but where the data itself names them (`safe`, `mme`,
+    `llavabench`). Raises `UnknownNameError`, or `UcbenchError` for a
     source that the track has no use for.
     """
     known = row(name)
