@@ -69,6 +69,7 @@ def evaluate(
     from ucbench.models import registry as models
     from ucbench.record import Decoding
     from ucbench.tracks import registry as tracks
+    from ucbench.tracks.scoring import scoring
     from ucbench.tracks.sources import Sources
     from ucbench.world import world
 
@@ -76,7 +77,7 @@ def evaluate(
     processes = world()
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
     sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
-    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or "rules")
+    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
     vlm = models.load(
         model,
         decoding=decoding,

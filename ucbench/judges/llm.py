@@ -5,9 +5,9 @@ one JSON object. Each answer is read twice, with the labels in opposite orders; 
 times counts, so that a liking for the first label, or the last, decides nothing. `Verdict.how` is
 
 - `llm`: both readings agree; `llm:order`: they do not, so N/A;
-- `llm:unparsed`: no reply of the right form after `TRIES` requests, so N/A;
-- `llm:refused`, `llm:rejected`: a content filter stopped the reading, or the server took the request not at
-  all (too long, say), so N/A;
+- `llm:unparsed`: no reply of the right form after `TRIES` requests; `llm:refused`: the service's content filter
+  stopped the reading; `llm:rejected`: the server does not take the request at all (too long, say): N/A, and
+  `Verdict.error` says so too, since that is no fault of the answer; judging again asks anew;
 - `rules:...`: `general` questions, whose answers are open words and need no model; `empty`, `thinking_only`.
 
 A failure of the service is never a verdict: the judging ends with one sentence, and goes on from there when
@@ -160,7 +160,7 @@ class LLMJudge:
         failed: list[str],
     ) -> list[str]:
         """Ask each prompt once, fill `found` and `failed`, and return those whose reply has no label."""
-        from ucbench.models.endpoint.failures import BadRequest, ChatFailure, OneQuestion, Refused
+        from ucbench.models.endpoint.failures import BadRequestError, ChatError, RefusedError, RequestError
 
         again: list[str] = []
         rejected: list[tuple[str, str]] = []
@@ -170,12 +170,12 @@ class LLMJudge:
                 fresh: dict[str, Reading] = {}
                 for prompt, outcome in group:
                     self.counts["requests"] += 1
-                    if isinstance(outcome, Refused):
+                    if isinstance(outcome, RefusedError):
                         fresh[prompt] = Reading(None, "refused")
                         self.counts["refused"] += 1
-                    elif isinstance(outcome, BadRequest):
+                    elif isinstance(outcome, BadRequestError):
                         rejected.append((prompt, outcome.reason))
-                    elif isinstance(outcome, OneQuestion):
+                    elif isinstance(outcome, RequestError):
                         failed.append(outcome.reason)
                     else:
                         self.counts["tokens_in"] += outcome.usage.input
@@ -192,7 +192,7 @@ class LLMJudge:
                 found |= fresh
                 if self.progress:
                     self.progress(len(found), len(wanted))
-        except ChatFailure as failure:
+        except ChatError as failure:
             raise AccessError(
                 f"{failure.reason}; what was read is kept, so the same command goes on from there"
             ) from failure
@@ -271,8 +271,8 @@ def service(kind: str, name: str) -> Service:
     model, at, place = name.rpartition("@")
     if not at or not model or not re.match(r"https?://[^\s/]|hf(?::\S+)?$", place):
         raise UnknownNameError(
-            f"the judge {kind}:{name} says not where its model is; write {kind}:MODEL@URL with the base URL of "
-            f"an OpenAI-compatible endpoint, or {kind}:MODEL@hf"
+            f"the judge {kind}:{name} says not where its model is; write {kind}:MODEL@URL with the base URL "
+            f"of an OpenAI-compatible endpoint, or {kind}:MODEL@hf"
         )
     variable = KEY if os.environ.get(KEY) else None
     if place.startswith("http"):

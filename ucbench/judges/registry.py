@@ -18,7 +18,8 @@ _NAMES = {
     "classifier:PERCEPTION,ALIGNMENT": "two checkpoint files or folders of the official shape",
     "llm:MODEL@URL": "a language model behind an OpenAI-compatible endpoint, such as llm:qwen3-8b@http://localhost:8000/v1",
     "contains": "an answer to a general question is right when it contains the right word, as for MME",
-    "rating:MODEL@URL": "a language model behind an endpoint rates answers beside reference answers, as for LLaVABench",
+    "rating:MODEL@URL": "a language model behind an endpoint rates answers beside reference answers, as for "
+    "LLaVABench",
 }
 #: Kinds of judge that call no server but the Hub.
 _LOCAL = ("rules", "classifier", "contains")

@@ -119,9 +119,9 @@ def load(name: str, sources: Sources | None = None) -> Track:
     """The track of that name over the given data.
 
     Nothing is opened yet, and `id`, `splits`, `categories` and `subsets` never need the data: stored answers
-    can be judged and scored without it. Nor do `concepts`, but where the data itself names them (`safe`, `mme`,
-    `llavabench`). Raises `UnknownNameError`, or `UcbenchError` for a
-    source that the track has no use for.
+    can be judged and scored without it. Nor do `concepts`, but where the data itself names them (`safe`,
+    `mme`, `llavabench`). Raises `UnknownNameError`, or `UcbenchError` for a source that the track has no use
+    for.
     """
     known = row(name)
     sources = sources or Sources()

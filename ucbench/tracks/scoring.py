@@ -45,5 +45,5 @@ def check_judge(track: str, judge: Judge) -> None:
     if scoring(track).rated and not getattr(judge, "rates", False):
         raise UcbenchError(
             f"the answers of track {track} are rated by a model, which the judge {judge.name} is not; "
-            "name one with --judge rating:URL,MODEL"
+            "name one with --judge rating:MODEL@URL"
         )

@@ -1,8 +1,8 @@
 """Tables with pictures, in the layouts that benchmarks are published in.
 
-A table is a TSV, CSV or Parquet file, a folder that holds such files, or a dataset on the Hub. A picture is a
-cell: base64 text (TSV, CSV), or the bytes of a file (Parquet, Hub). A cell that holds a bare number stands for
-the picture of the row of that `index`.
+A table is a TSV, CSV or Parquet file, a folder that holds such files, or a dataset on the Hub. A picture is
+a cell: base64 text (TSV, CSV), or the bytes of a file (Parquet, Hub). A cell that holds a bare number stands
+for the picture of the row of that `index`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,38 +90,38 @@ class Table:
         return value
 
     def pictures(self, column: str = "image") -> list[tuple[int, ImageSource]]:
-        """For each row the row whose picture it shows, and that picture.
+        """For each row the first row with the picture it shows, and that picture.
 
         Broken pictures are found when they are loaded. Raises `UcbenchError` for two rows of one `index`,
         and for a number that stands for no row, or goes round in a circle.
         """
-        indexed = {_plain(row.get("index", n)).removesuffix(".0"): n for n, row in enumerate(self.rows)}
-        if len(indexed) < len(self.rows):
-            twice = next(n for n, row in enumerate(self.rows) if indexed[self._index(n)] != n)
-            raise UcbenchError(f"{self.place(twice)} has the index of another row; give every row its own")
+        indexed: dict[str, int] = {}
+        for number in range(len(self.rows)):
+            if indexed.setdefault(self._index(number), number) != number:
+                raise UcbenchError(f"{self.place(number)} has the index of another row; give each its own")
         found: list[tuple[int, ImageSource]] = []
+        first: dict[object, int] = {}
         for number in range(len(self.rows)):
             target, passed = number, {number}
-            while (reference := _NUMBER.fullmatch(_plain(self.rows[target].get(column)))) is not None:
-                if reference[1] not in indexed:
+            while (reference := _reference(self.rows[target].get(column))) is not None:
+                if reference not in indexed:
                     raise UcbenchError(
-                        f"{self.place(target)} refers to the picture of index {reference[1]}, which no row has; "
+                        f"{self.place(target)} refers to the picture of index {reference}, which no row has; "
                         "fetch the table again"
                     )
-                target = indexed[reference[1]]
+                target = indexed[reference]
                 if target in passed:
                     raise UcbenchError(
-                        f"{self.place(number)} refers to a picture that refers back to it; fetch the table again"
+                        f"{self.place(number)} refers to a picture that refers back; fetch the table again"
                     )
                 passed.add(target)
-            found.append((target, picture(self.rows[target].get(column), self._picture_name(target))))
+            cell = self.rows[target].get(column)
+            target = first.setdefault(_content(cell), target)
+            found.append((target, picture(cell, f"the picture in {self.place(target)}")))
         return found
 
     def _index(self, number: int) -> str:
         return _plain(self.rows[number].get("index", number)).removesuffix(".0")
-
-    def _picture_name(self, number: int) -> str:
-        return f"the picture in {self.place(number)}"
 
 
 def picture(cell: object, name: str) -> ImageSource:
@@ -225,27 +226,22 @@ def read_hub(repository: str, split: str) -> list[Row]:
 
 
 def digest(parts: Iterable[object]) -> str:
-    """Eight hex digits that change when any of `parts` (text, bytes, pictures, numbers) does."""
-    content = hashlib.sha256()
-    for part in parts:
-        data = _bytes(part)
-        content.update(len(data).to_bytes(8, "big") + data)
-    return content.hexdigest()[:8]
+    """Eight hex digits that change when any of `parts`, texts or numbers, does."""
+    content = json.dumps([str(part) for part in parts])
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
-def _bytes(part: object) -> bytes:
-    if isinstance(part, bytes):
-        return part
-    if isinstance(part, BytesImage):
-        return part.data
-    if isinstance(part, Base64Image):
-        return part.text.encode()
-    if isinstance(part, FileImage):
-        try:
-            return part.path.read_bytes()
-        except OSError:
-            return b""  # a picture that is not there: told when it is asked about
-    return str(part).encode()
+def _reference(cell: object) -> str | None:
+    """The index that a cell refers to, None when it is a picture itself."""
+    if not isinstance(cell, str | int | float):
+        return None
+    found = _NUMBER.fullmatch(str(cell))
+    return str(int(found[1])) if found else None
+
+
+def _content(cell: object) -> object:
+    """What is the same for cells that hold the same picture."""
+    return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else cell
 
 
 def _plain(cell: object) -> str:
