@@ -5,8 +5,8 @@ one JSON object. Each answer is read twice, with the labels in opposite orders; 
 times counts, so that a liking for the first label, or the last, decides nothing. `Verdict.how` is
 
 - `llm`: both readings agree; `llm:order`: they do not, so N/A;
-- `llm:unparsed`: no reply of the right form after `TRIES` requests; `llm:refused`: the service's content filter
-  stopped the reading; `llm:rejected`: the server does not take the request at all (too long, say): N/A, and
+- `llm:unparsed`: no reply of the right form after `TRIES` requests; `llm:refused`: the service's content
+  filter stopped the reading; `llm:rejected`: the server does not take the request at all (too long, say): N/A, and
   `Verdict.error` says so too, since that is no fault of the answer; judging again asks anew;
 - `rules:...`: `general` questions, whose answers are open words and need no model; `empty`, `thinking_only`.
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ucbench.errors import AccessError, StoreError, UnknownNameError
+from ucbench.errors import AccessError, StoreError, UcbenchError, UnknownNameError
 from ucbench.judges import rules
 from ucbench.judges.base import Item
 from ucbench.judges.options import parse_options
@@ -56,8 +56,6 @@ _NO_OPTION = "the answer chooses no option or several, declines, or speaks of so
 TRIES = 3
 #: Room for a model that thinks before it replies.
 MAX_TOKENS = 2048
-#: Above this share of requests that the server does not take, something is wrong with all of them.
-MAX_REJECTED = 0.01
 #: Looked at before the variable that endpoints use.
 KEY = "JUDGE_API_KEY"
 
@@ -101,10 +99,18 @@ class LLMJudge:
         self._client.close()
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
-        """One verdict an item, in order. Raises `AccessError` when the service fails."""
+        """One verdict an item, in order.
+
+        Raises `UcbenchError` for a question that is to be rated, `AccessError` when the service fails.
+        """
         texts = [strip_thinking(item.text) for item in items]
         asked: dict[int, tuple[str, str]] = {}
         for index, (item, (text, _)) in enumerate(zip(items, texts, strict=True)):
+            if item.kind == "rated":
+                raise UcbenchError(
+                    f"the judge {self.name} labels answers, and {item.question_id} asks for a rating; "
+                    "take --judge rating:MODEL@URL"
+                )
             if item.kind != "general" and text.strip():
                 labels = labels_of(item)
                 backwards = dict(reversed(labels.items()))
@@ -112,14 +118,15 @@ class LLMJudge:
         found = self._read({prompt: set(labels_of(items[i])) for i, pair in asked.items() for prompt in pair})
         verdicts = []
         for index, item in enumerate(items):
+            ids, error = (item.sample_id, item.question_id), None
             if item.kind == "general":
                 label, how = rules.read(item)
                 how = f"rules:{how}"
             elif index not in asked:
                 label, how = NA, "thinking_only" if texts[index][1] else "empty"
             else:
-                label, how = _joined(*(found[prompt] for prompt in asked[index]))
-            verdicts.append(Verdict(item.sample_id, item.question_id, label, how, self.id))
+                label, how, error = _joined(*(found[prompt] for prompt in asked[index]))
+            verdicts.append(Verdict(*ids, label, how, self.id, error=error))
         return verdicts
 
     def note(self) -> str:
@@ -163,7 +170,7 @@ class LLMJudge:
         from ucbench.models.endpoint.failures import BadRequestError, ChatError, RefusedError, RequestError
 
         again: list[str] = []
-        rejected: list[tuple[str, str]] = []
+        rejected: list[str] = []
         self.counts["retried"] += len(prompts) if attempt else 0
         try:
             for group in self._client.groups((p, _request(p, attempt)) for p in prompts):
@@ -171,10 +178,11 @@ class LLMJudge:
                 for prompt, outcome in group:
                     self.counts["requests"] += 1
                     if isinstance(outcome, RefusedError):
-                        fresh[prompt] = Reading(None, "refused")
+                        found[prompt] = Reading(None, "refused")
                         self.counts["refused"] += 1
                     elif isinstance(outcome, BadRequestError):
-                        rejected.append((prompt, outcome.reason))
+                        found[prompt] = Reading(None, "rejected")
+                        rejected.append(outcome.reason)
                     elif isinstance(outcome, RequestError):
                         failed.append(outcome.reason)
                     else:
@@ -186,7 +194,7 @@ class LLMJudge:
                         elif attempt + 1 < TRIES:
                             again.append(prompt)
                         else:
-                            fresh[prompt] = Reading(None, "unparsed")
+                            found[prompt] = Reading(None, "unparsed")
                             self.counts["unparsed"] += 1
                 self._cache.append({keys[prompt]: reading for prompt, reading in fresh.items()})
                 found |= fresh
@@ -196,12 +204,8 @@ class LLMJudge:
             raise AccessError(
                 f"{failure.reason}; what was read is kept, so the same command goes on from there"
             ) from failure
-        if len(rejected) > MAX_REJECTED * len(wanted):
-            failed += [reason for _, reason in rejected]
-        else:
-            fresh = {prompt: Reading(None, "rejected") for prompt, _ in rejected}
-            self._cache.append({keys[prompt]: reading for prompt, reading in fresh.items()})
-            found |= fresh
+        if rejected and all(reading.why == "rejected" for reading in found.values()):
+            failed += rejected  # no matter of one answer
         return again
 
 
@@ -328,11 +332,11 @@ def _request(prompt: str, attempt: int) -> ChatRequest:
     return ChatRequest(text, system=SYSTEM, max_tokens=MAX_TOKENS, temperature=0.0)
 
 
-def _joined(forward: Reading, backward: Reading) -> tuple[str, str]:
-    """(label, how) of the two readings of one answer."""
+def _joined(forward: Reading, backward: Reading) -> tuple[str, str, str | None]:
+    """(label, how, error) of the two readings of one answer."""
     for reading in (forward, backward):
         if reading.label is None:
-            return NA, f"llm:{reading.why}"
+            return NA, f"llm:{reading.why}", reading.why
     if forward.label is None or forward.label != backward.label:
-        return NA, "llm:order"
-    return forward.label, "llm"
+        return NA, "llm:order", None
+    return forward.label, "llm", None
