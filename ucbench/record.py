@@ -131,6 +131,21 @@ class Engine(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class Usage(Frozen):
+    """Tokens that a service counted for the answers of a run, and what they cost at the prices given.
+
+    Prices are for a million tokens, in the currency of whoever gave them. `output_tokens` include
+    `thinking_tokens`. What failed requests cost is not known to anybody here.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    price_input: float | None = None
+    price_output: float | None = None
+    cost: float | None = None
+
+
 class RunRecord(Frozen):
     """One entry on one track, judged by one judge."""
 
@@ -144,6 +159,7 @@ class RunRecord(Frozen):
     packages: dict[str, str] = {}
     hardware: dict[str, str] = {}
     engine: Engine = Engine()
+    usage: Usage | None = None
     started_at: datetime | None = None
     seconds: float | None = None
     status: Literal["complete", "incomplete", "partial"] = "complete"

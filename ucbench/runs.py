@@ -29,7 +29,9 @@ ANSWER_COLUMNS = (
 )  # fmt: skip
 JUDGEMENT_COLUMNS = ("sample_id", "question_id", "label", "how", "probs")
 #: Written only where a row has them: what few tracks and judges need.
-MORE_ANSWER_COLUMNS = ("context",)
+MORE_ANSWER_COLUMNS = ("context", "reason", "input_tokens")
+#: Those of them that a judge is shown.
+JUDGED_COLUMNS = ("context",)
 MORE_JUDGEMENT_COLUMNS = ("rating_reference", "rating_answer", "judge_error")
 KEY = ["sample_id", "question_id"]
 #: Where a file of judgements says which answers it read.
@@ -189,7 +191,7 @@ def join(answers: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:
 def items(answers: pd.DataFrame) -> list[Item]:
     """What a judge is shown: every answer that is not a system error."""
     fields = ["sample_id", "question_id", "kind", "prompt", "text", "expected", "options"]
-    fields += [column for column in MORE_ANSWER_COLUMNS if column in answers]
+    fields += [column for column in JUDGED_COLUMNS if column in answers]
     rows: Any = answers.loc[answers["error"].isna(), fields].to_dict("records")
     return [Item(**{**row, "options": tuple(row["options"])}) for row in rows]
 
@@ -237,6 +239,7 @@ def _write_parquet(
         "unsafe": pa.bool_(),
         "truncated": pa.bool_(),
         "tokens": pa.int32(),
+        "input_tokens": pa.int32(),
         "thinking_tokens": pa.int32(),
         "seconds": pa.float32(),
         "rating_reference": pa.float64(),

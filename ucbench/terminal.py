@@ -217,12 +217,19 @@ def print_record(record: RunRecord) -> None:
     errors = ", ".join(f"{n:,} {code}" for code, n in sorted(counts.errors.items())) or "none"
     seconds = f"{record.seconds:.0f} s answering" if record.seconds is not None else ""
     judge = record.judge.id if record.judge else "none"
+    used = record.usage
+    spent = "" if used is None else (
+        f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out"
+        + ("" if used.cost is None else f", cost {used.cost:,.2f} at the prices given")
+    )  # fmt: skip
+    notes = "; ".join(record.engine.notes if used is not None else ())
     for line in (
         f"{counts.questions:,} questions, {counts.answered:,} answered with a label, {counts.na:,} N/A, "
         f"{counts.provider_refusals:,} refused by a provider; errors: {errors}; "
         f"cut at the token limit: {counts.truncated:,}",
         f"perception options read: {read or 'none'}",
         f"judge {judge}; engine {record.engine.path}; {seconds}; run {record.run_id} ({record.status})",
+        *(line for line in (spent, notes) if line),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

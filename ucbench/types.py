@@ -82,7 +82,8 @@ class Answer:
     """Free text, or one typed error; never both.
 
     `tokens` counts the generated tokens, `thinking_tokens` those of a reasoning part that was cut
-    from `text`. `truncated` says that generation stopped at the token limit.
+    from `text`. `truncated` says that generation stopped at the token limit. A service that counts them
+    tells `input_tokens` as well. `reason` says in a line why there is an error, where that is known.
     """
 
     sample_id: str
@@ -92,6 +93,8 @@ class Answer:
     error: ErrorCode | None = None
     truncated: bool = False
     thinking_tokens: int = 0
+    input_tokens: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import asyncio
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -150,7 +150,7 @@ class ChatClient:
 
     def groups(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
-    ) -> Iterator[list[tuple[Tag, Reply | RequestError]]]:
+    ) -> Generator[list[tuple[Tag, Reply | RequestError]], None, None]:
         """As `stream`, but each time all outcomes that have come since, at least one."""
         done: queue.SimpleQueue[tuple[Tag, Reply | RequestError] | _End] = queue.SimpleQueue()
         work = asyncio.run_coroutine_threadsafe(self._work(iter(requests), done.put), self._loop)

@@ -111,8 +111,8 @@ class Reader:
     def reply(self, output: Any) -> Reply:
         """The reply in a chat completion.
 
-        Raises `RefusedError` when the provider's filter stopped it, `UnavailableError` when it is none, and what an
-        error inside a reply of status 200 says.
+        Raises `RefusedError` when the provider's filter stopped it, `UnavailableError` when it is none, and
+        what an error inside a reply of status 200 says.
         """
         if error := output.get("error"):
             code = error.get("code") if isinstance(error, dict) else None
