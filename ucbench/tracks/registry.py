@@ -30,6 +30,12 @@ def _pictograms(_sources: Sources) -> Track:
     return Pictograms()
 
 
+def _unsafeconcepts(sources: Sources) -> Track:
+    from ucbench.tracks.unsafeconcepts.track import UnsafeConcepts
+
+    return UnsafeConcepts(sources)
+
+
 def _contexts(sources: Sources) -> Track:
     from ucbench.tracks.contexts import Contexts
 
@@ -82,6 +88,11 @@ def _llavabench(sources: Sources) -> Track:
 _DATA = frozenset({"data"})
 _TRACKS: dict[str, Row] = {
     "pictograms": Row(_pictograms, "abstract emblems, drawn here", needs_data=False),
+    "unsafeconcepts": Row(
+        _unsafeconcepts,
+        "the official benchmark: 1,567 pictures of 75 unsafe concepts (gated)",
+        frozenset({"data", "metadata", "perception_metadata", "safe_data", "allow_incomplete"}),
+    ),
     "contexts": Row(
         _contexts,
         "acceptable and unacceptable uses of a picture; of pictograms, or of official data",
