@@ -9,6 +9,7 @@ added in another order turn near ties round. What that changes is measured here:
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ucbench import __version__, provenance, runs
+from ucbench import __version__, provenance
 from ucbench import evaluate as engine
 from ucbench.errors import StoreError, UcbenchError
 from ucbench.files import write_text
@@ -26,9 +27,10 @@ from ucbench.judges.base import reference
 from ucbench.metrics.parts import TEXT_KINDS
 from ucbench.models.base import OutOfMemoryError
 from ucbench.models.local import SHARED_PREFIX, LocalVLM
-from ucbench.record import Entry, Frozen, JudgeRef, TrackRef
+from ucbench.record import Entry, Frozen, JudgeRef, TrackRef, run_id
 from ucbench.runs import Run
-from ucbench.types import Answer, Question, Sample, Split
+from ucbench.tracks.scoring import check_judge, scoring
+from ucbench.types import Question, Sample, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,13 +154,14 @@ def parity(
     """
     if vlm.entry.decoding.temperature:
         raise UcbenchError("parity compares greedy answers; leave the temperature at 0")
+    check_judge(track.id, judge)
     split = engine.choose_split(vlm.entry, track, split)
     _, whole = engine.choose_samples(track, split)
     samples, asked_track = engine.choose_samples(track, split, limit=n)
     samples = _fewer_in_words(samples, n)
     n_questions = sum(len(sample.questions) for sample in samples)
     asked_track = asked_track.model_copy(update={"n_samples": len(samples), "n_questions": n_questions})
-    run = Run(out / vlm.entry.slug / engine.run_id(vlm.entry, whole, engine.ENGINE_VERSION))
+    run = Run(out / vlm.entry.slug / run_id(vlm.entry, whole, engine.ENGINE_VERSION))
 
     plain = _Plain(vlm)
     fast = SHARED_PREFIX if vlm.engine_path == SHARED_PREFIX else ENGINE
@@ -220,7 +223,7 @@ class _Asked:
 class _Read:
     """Verdict labels by question, and the overall scores."""
 
-    labels: dict[Key, str]
+    labels: dict[Key, str | None]
     scores: dict[str, float | None]
 
 
@@ -320,24 +323,28 @@ def _by_engine(vlm: LocalVLM, samples: Sequence[Sample], batch_size: int) -> Ite
 def _read(
     vlm: LocalVLM, track: Track, judge: Judge, items: Sequence[Item], tokens: dict[Key, list[int]]
 ) -> _Read:
-    """Judge and score one way's answers."""
-    import pandas as pd
-
+    """Judge and score one way's answers, as those of a run."""
     from ucbench.metrics.scores import score_run
 
     concepts = {concept.id: concept for concept in track.concepts}
-    answers: list[Answer] = [vlm.read(*item, tokens[_key(item)]) for item in items]
-    rows = [
-        engine.answer_row(question, concepts[question.concept_id], answer, 0.0)
-        for (_, question), answer in zip(items, answers, strict=True)
-    ]
-    frame = pd.DataFrame(rows)
-    verdicts = judge.judge(runs.items(frame))
-    frame["label"] = [verdict.label for verdict in verdicts]
+    own = scoring(track.id)
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(Path(scratch))
+        run.write_answers(
+            [
+                engine.answer_row(
+                    item[1], concepts[item[1].concept_id], vlm.read(*item, tokens[_key(item)]), 0.0
+                )
+                for item in items
+            ]
+        )
+        engine.judge_answers(run, judge)
+        frame = run.frame(judge.id)
     # Only the values are told, so the intervals need no resamples worth the name.
-    scores = score_run(frame, resamples=2).overall
+    scores = score_run(frame, extra=own.extra, clusters=own.clusters, resamples=2).overall
+    labels = zip(frame["sample_id"], frame["question_id"], frame["label"], strict=True)
     return _Read(
-        {(v.sample_id, v.question_id): v.label for v in verdicts},
+        {(sample, question): label for sample, question, label in labels},
         {key: score.value for key, score in scores.items()},
     )
 
@@ -351,7 +358,7 @@ def _compare(
     plain: _Plain,
 ) -> Pair:
     left, right, alone = asked[first].tokens, asked[second].tokens, asked[ONE_AT_A_TIME].tokens
-    differences = []
+    differences: list[Difference] = []
     agreeing = 0
     for item in items:
         key = _key(item)

@@ -73,6 +73,7 @@ def import_answers(
     from ucbench.judges import registry as judges
     from ucbench.record import Decoding, Entry
     from ucbench.tracks import registry as tracks
+    from ucbench.tracks.scoring import scoring
     from ucbench.tracks.sources import Sources
 
     for option, text in (("--model", model), ("--system-prompt", system_prompt), ("--source", source)):
@@ -90,7 +91,7 @@ def import_answers(
         ),
         lambda sources: tracks.load(track, sources),
         Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete),
-        judges.load(judge or "rules"),
+        judges.load(judge or scoring(track).judge),
         out=out,
         part=importing.Part(split_of(split), draw, limit),
         options_from_prompts="perception_metadata" in row.takes and perception_metadata is None,

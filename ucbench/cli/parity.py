@@ -12,7 +12,6 @@ from ucbench.cli.options import (
     Data,
     Device,
     Dtype,
-    JudgeName,
     Metadata,
     Out,
     PerceptionMetadata,
@@ -48,7 +47,7 @@ def parity(
     device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
-    judge: JudgeName = "rules",
+    judge: Annotated[str | None, typer.Option(help="As of `ucbench evaluate`.")] = None,
     out: Out = Path("runs"),
 ) -> None:
     """Ask one at a time, in batches and with shared prefixes; compare tokens, verdicts, scores, seconds.
@@ -64,11 +63,12 @@ def parity(
     from ucbench.models.local import LocalVLM
     from ucbench.record import Decoding
     from ucbench.tracks import registry as tracks
+    from ucbench.tracks.scoring import scoring
     from ucbench.tracks.sources import Sources
 
     check_text("--system-prompt", system_prompt)
     sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
-    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge)
+    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
     vlm = models.load(
         model,
         decoding=Decoding(max_new_tokens=max_new_tokens),

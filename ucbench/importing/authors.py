@@ -98,9 +98,9 @@ def _rows(path: Path, name: str) -> Iterator[Row]:
         prompt, image, text = (value.get(name) for name in ("prompt", "image_fname", "output"))
         if not isinstance(prompt, str) or not prompt.strip():
             raise UcbenchError(f"{place} has no prompt, by which answers are matched to questions")
-        for name, field in (("image_fname", image), ("output", text)):
-            if field is not None and not isinstance(field, str):
-                raise UcbenchError(f"{place} has an {name} that is no text but {type(field).__name__}")
+        for field, content in (("image_fname", image), ("output", text)):
+            if content is not None and not isinstance(content, str):
+                raise UcbenchError(f"{place} has an {field} that is no text but {type(content).__name__}")
         yield Row(place, prompt, image or None, text or "")
 
 

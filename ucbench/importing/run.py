@@ -18,6 +18,7 @@ from ucbench.importing.match import Index, Key, Report
 from ucbench.judges.options import parse_options
 from ucbench.record import Engine, Entry, RunRecord, TrackRef, run_id
 from ucbench.runs import Run
+from ucbench.tracks.scoring import check_judge
 from ucbench.types import OPTION_LETTERS, Answer, Sample, Split
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def import_answers(
     than 1% of them make the run incomplete. Raises `UcbenchError`, and writes nothing, for input that is
     broken or answers other questions.
     """
+    check_judge(load(sources).id, judge)
     report = Report()
     if path.is_dir():
         saved = authors.read(path, entry.model)
@@ -183,7 +185,6 @@ def _write(
         ]
     )
     engine.judge_answers(run, judge)
-    errors = sum(answer.error is not None for answer in answers.values()) / len(answers)
     record = RunRecord(
         run_id=run.run_id,
         entry=entry,
@@ -192,7 +193,6 @@ def _write(
         code_version=__version__,
         code_revision=provenance.code_revision(),
         engine=Engine(path="saved", notes=tuple(report.lines())),
-        status=engine.status_of(errors, reference.limit),
         provenance="imported",
         source=source,
     )
