@@ -39,7 +39,7 @@ def check(folder: Path, name: str) -> dict[str, Any]:
         raise ModelError(f"{name} is a PEFT adapter, not a whole model; merge it into its base model first")
     config = read_json(folder / "config.json", name)
     _check_architecture(config, name)
-    for path in _weights(folder, name):
+    for path in weights(folder, name):
         check_safetensors(path, name)
     return config
 
@@ -99,7 +99,8 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _parts(value)
 
 
-def _weights(folder: Path, name: str) -> list[Path]:
+def weights(folder: Path, name: str) -> list[Path]:
+    """The safetensors files of a checkpoint, whole or in shards. Raises `ModelError` when one is missing."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         table = read_json(index, name).get("weight_map")
