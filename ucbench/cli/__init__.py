@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ucbench.cli import align, board, evaluate, importing, judge, parity, site
+from ucbench.cli import align, board, dataset, evaluate, importing, judge, parity, site
 from ucbench.errors import UcbenchError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ for commands in (evaluate, importing, parity, align, site):
     app.add_typer(commands.app)
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")
+app.add_typer(dataset.app, name="dataset")
 
 
 def main() -> None:
