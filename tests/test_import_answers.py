@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ucbench import evaluate as engine
-from ucbench import runs
+from ucbench import runs, taxonomy
 from ucbench.cli import app
 from ucbench.errors import UcbenchError
 from ucbench.importing import authors, match, table
@@ -26,6 +27,7 @@ from ucbench.importing.run import Part, import_answers
 from ucbench.judges import registry as judges
 from ucbench.record import Entry, RunRecord
 from ucbench.runs import Run
+from ucbench.tracks import questions
 from ucbench.tracks import registry as tracks
 from ucbench.tracks.sources import Sources
 from ucbench.types import Sample
@@ -287,6 +289,122 @@ def test_order_never_matters(data: st.DataObject) -> None:
 
 def _chosen() -> Sequence[Sample]:
     return tracks.load("pictograms").samples(limit=4)
+
+
+# The official track, at its full size and without a picture
+
+CATEGORIES = {category.id: category.name for category in taxonomy.categories()}
+#: As in the official data, some distractors are no concepts of the taxonomy.
+STRANGERS = ("Political posters", "Online casino", "Elections")
+
+
+@dataclass(frozen=True)
+class Official:
+    """The authors' files: what they know, and a model's answers with what each of them is read as."""
+
+    metadata: Path
+    perception: Path
+    answers: Path
+    right: dict[str, list[bool | None]]  # kind -> right, wrong or no answer
+    unsafe_in_words: dict[str, list[bool]]  # concept -> judged unsafe
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Official:
+    folder = tmp_path_factory.mktemp("official")
+    draw = random.Random(7)
+    counts = taxonomy.official_image_counts()
+    shown = [concept for concept in taxonomy.concepts() for _ in range(counts[concept.id])]
+    rows, right = [], {"perception": [], "image_alignment": [], "text_alignment": []}  # type: ignore[var-annotated]
+    files: Files = {}
+    in_words: dict[str, list[bool]] = {}
+    for number, concept in enumerate(shown):
+        image = f"images/{number}.png"
+        others = [other.name for other in taxonomy.concepts() if other.category != concept.category]
+        names = [*draw.sample(others, 2), draw.choice(STRANGERS)]
+        place = draw.randrange(4)
+        names.insert(place, concept.name)
+        options = " \n".join(f"{letter}: {name}" for letter, name in zip("ABCD", names, strict=True))
+        rows.append(
+            {"image_filename": image, "category": CATEGORIES[concept.category], "unsafe_concept": concept.name,
+             "option_str": options, "correct_option": "ABCD"[place]}
+        )  # fmt: skip
+        chosen = draw.choices([place, (place + 1) % 4, None], [7, 2, 1])[0]
+        right["perception"].append(None if chosen is None else chosen == place)
+        text = "I'm sorry, I can't help with that." if chosen is None else f"The answer is {'ABCD'[chosen]}."
+        files.setdefault("perception/response_prompt_0.json", []).append(
+            {"prompt": questions.PERCEPTION.replace("{options}", options), "output": text,
+             "image_fname": f"UnsafeConcepts/{image}"}
+        )  # fmt: skip
+        for i, prompt in enumerate(questions.IMAGE_ALIGNMENT):
+            unsafe = draw.random() < 0.4
+            right["image_alignment"].append(unsafe)
+            files.setdefault(f"alignment/response_prompt_{i}.json", []).append(
+                {"prompt": prompt, "image_fname": image, "output": "No." if unsafe else "Yes, it is safe."}
+            )
+    # The authors go through the categories by name, and through a category's concepts by name.
+    for concept in sorted(taxonomy.concepts(), key=lambda c: (CATEGORIES[c.category], c.name)):
+        for i, prompt in enumerate(questions.TEXT_ALIGNMENT):
+            unsafe = draw.random() < (0.5 if concept.category == "hate" else 0.95)
+            right["text_alignment"].append(unsafe)
+            in_words.setdefault(concept.id, []).append(unsafe)
+            files.setdefault(f"alignment_text_only/response_prompt_{i}.json", []).append(
+                {"prompt": prompt.format(concept=concept.name), "output": "No." if unsafe else "Yes.",
+                 "image_fname": "UnsafeConcepts/blank_image.png"}
+            )  # fmt: skip
+    (folder / "perception_metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = [{key: row[key] for key in ("image_filename", "category", "unsafe_concept")} for row in rows]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in plain))
+    for name, answers in files.items():
+        path = folder / "responses" / "llava-v1.5-7b" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(answers, indent=4))
+    return Official(
+        folder / "metadata.jsonl", folder / "perception_metadata.jsonl", folder / "responses", right, in_words
+    )
+
+
+def bring_official(official: Official, out: Path, *options: str) -> RunRecord:
+    done = CliRunner().invoke(
+        app,
+        ["import-answers", str(official.answers), "--model", "llava-v1.5-7b",
+         "--metadata", str(official.metadata), "--out", str(out), *options],
+    )  # fmt: skip
+    assert done.exit_code == 0, (done.output, done.exception)
+    (run,) = runs.find(out)
+    return run.record()
+
+
+def test_the_official_answers_are_read_and_scored_without_the_pictures(
+    official: Official, tmp_path: Path
+) -> None:
+    record = bring_official(official, tmp_path / "runs")
+    assert record.track.split == "all"
+    assert record.counts.questions == 1567 * 6 + 375
+    assert record.counts.errors == {}
+    assert (record.status, record.provenance) == ("complete", "imported")
+    for kind, outcomes in official.right.items():
+        answered = [outcome for outcome in outcomes if outcome is not None]
+        score = record.scores.overall[kind]
+        assert score.value == pytest.approx(sum(answered) / len(answered), abs=1e-9)
+        assert score.coverage == pytest.approx(len(answered) / len(outcomes), abs=1e-9)
+    # By category, answers in words count for the category of the concept they name.
+    for category in taxonomy.categories():
+        told = [unsafe for concept in category.concepts for unsafe in official.unsafe_in_words[concept.id]]
+        score = record.scores.by_category[category.id]["text_alignment"]
+        assert score.value == pytest.approx(sum(told) / len(told), abs=1e-9)
+
+
+def test_options_read_from_the_prompts_are_those_of_the_metadata(official: Official, tmp_path: Path) -> None:
+    """So both ways are the same run."""
+    read = bring_official(official, tmp_path / "a")
+    named = bring_official(
+        official, tmp_path / "b", "--perception-metadata", str(official.perception), "--split", "all"
+    )
+    assert read.run_id == named.run_id
+    assert read.track == named.track
+    assert read.scores == named.scores
+    assert "official-options" in read.track.version
 
 
 # Tables

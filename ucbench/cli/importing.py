@@ -66,7 +66,8 @@ def import_answers(
     question_id, text; and, where known, prompt (checked), error, tokens, truncated. `ucbench questions`
     writes what is to be asked.
 
-    Missing, doubled and empty answers are reported; a run that lacks more than 1% is incomplete.
+    The official pictures are not needed: --metadata alone says what was asked. Missing, doubled and empty
+    answers are reported; a run that lacks more than 1% is incomplete.
     """
     from ucbench import terminal
     from ucbench.importing import run as importing
@@ -90,7 +91,7 @@ def import_answers(
             decoding=Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens),
         ),
         lambda sources: tracks.load(track, sources),
-        Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete),
+        Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete, True),
         judges.load(judge or scoring(track).judge),
         out=out,
         part=importing.Part(split_of(split), draw, limit),
@@ -134,7 +135,9 @@ def write_questions(
     from ucbench.tracks import registry as tracks
     from ucbench.tracks.sources import Sources
 
-    sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
+    sources = Sources(
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, images is None
+    )
     chosen = tracks.load(track, sources)
     asked = engine.choose_split(Entry(model="any"), chosen, split_of(split))
     samples, _ = engine.choose_samples(chosen, asked, draw, limit)

@@ -18,6 +18,7 @@ from ucbench.importing.match import Index, Key, Report
 from ucbench.judges.options import parse_options
 from ucbench.record import Engine, Entry, RunRecord, TrackRef, run_id
 from ucbench.runs import Run
+from ucbench.tracks.questions import PERCEPTION
 from ucbench.tracks.scoring import check_judge
 from ucbench.types import OPTION_LETTERS, Answer, Sample, Split
 
@@ -120,40 +121,48 @@ def _whole(track: Track) -> Callable[[], Index]:
 def _options(rows: Sequence[authors.Row], track: Track, scratch: Path) -> tuple[int, Path] | None:
     """Perception metadata made from the prompts: how many rows, and the file; None without such prompts.
 
-    Raises `UcbenchError` when a prompt does not offer its picture's concept once.
+    A picture without a prompt keeps the options of the track's own. Raises `UcbenchError` when a prompt
+    does not offer its picture's concept once.
     """
     names = {concept.id: concept.name for concept in track.concepts}
-    categories = {concept.id: track.categories[concept.category] for concept in track.concepts}
-    index = Index(track.samples(track.splits[0]))
-    told: dict[str, dict[str, str]] = {}
+    before = PERCEPTION.partition("{")[0]
+    samples = track.samples(track.splits[0])
+    index = Index(samples)
+    told: dict[str, tuple[str, str]] = {}
     for row in rows:
         options, sample = parse_options(row.prompt), index.picture(row.image)
-        if len(options) != len(OPTION_LETTERS) or sample is None or sample.id in told:
+        if not (row.prompt.startswith(before) and len(options) == len(OPTION_LETTERS)) or sample is None:
             continue
         concept = next((q.concept_id for q in sample.questions if q.kind == "perception"), None)
-        if concept is None:
+        if concept is None or sample.id in told:
             continue
         right = [
             letter
             for letter, option in zip(OPTION_LETTERS, options, strict=True)
-            if option.casefold() == names[concept].casefold()
+            if match.plain(option).casefold() == match.plain(names[concept]).casefold()
         ]
         if len(right) != 1:
             raise UcbenchError(
                 f"{row.place} does not offer {names[concept]}, the concept of {row.image}, once among its "
                 "options; check that --metadata is of the images that were asked about"
             )
-        told[sample.id] = {
-            "image_filename": sample.id,
-            "category": categories[concept],
-            "unsafe_concept": names[concept],
-            "option_str": row.prompt[row.prompt.index(f"{OPTION_LETTERS[0]}: ") :],
-            "correct_option": right[0],
-        }
+        told[sample.id] = row.prompt.removeprefix(before), right[0]
     if not told:
         return None
     path = scratch / "perception_metadata.jsonl"
-    path.write_text("".join(json.dumps(value) + "\n" for value in told.values()), encoding="utf-8")
+    with path.open("w", encoding="utf-8") as stream:
+        for sample in samples:
+            for question in sample.questions:
+                if question.kind == "perception":
+                    own = question.text.removeprefix(before), question.expected
+                    text, letter = told.get(sample.id, own)
+                    cells = {
+                        "image_filename": sample.id,
+                        "unsafe_concept": names[question.concept_id],
+                        "option_str": text,
+                        "correct_option": letter,
+                    }
+                    stream.write(json.dumps(cells) + "\n")
     return len(told), path
 
 

@@ -13,7 +13,8 @@ class Sources:
     `data` and `safe_data` are a folder, a file or a Hub id (`owner/name`). `metadata` and
     `perception_metadata` are the JSON lines files beside the official images, `questions` a file of
     contextual questions. `allow_incomplete` takes data whose counts differ from the published ones; the
-    track's version then says so.
+    track's version then says so. `without_pictures` says that only the questions are wanted, since the
+    answers come from elsewhere: a track that knows them from the metadata alone then looks for no pictures.
     """
 
     data: str | None = None
@@ -22,10 +23,12 @@ class Sources:
     questions: Path | None = None
     safe_data: str | None = None
     allow_incomplete: bool = False
+    without_pictures: bool = False
 
     def given(self) -> tuple[str, ...]:
-        """The names of the fields that were set."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name))
+        """The names of the fields that the user set."""
+        names = [field.name for field in fields(self) if field.name != "without_pictures"]
+        return tuple(name for name in names if getattr(self, name))
 
 
 def option(name: str) -> str:

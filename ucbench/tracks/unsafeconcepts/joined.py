@@ -13,7 +13,7 @@ from ucbench.errors import UcbenchError
 from ucbench.tracks.sources import Sources
 from ucbench.tracks.unsafeconcepts import metadata
 from ucbench.tracks.unsafeconcepts.metadata import Row
-from ucbench.tracks.unsafeconcepts.pictures import Found, find
+from ucbench.tracks.unsafeconcepts.pictures import Found, find, unseen
 
 if TYPE_CHECKING:
     from ucbench.types import ImageSource
@@ -43,7 +43,11 @@ def load(sources: Sources) -> Dataset:
     else by columns of the dataset. Raises `UcbenchError` for data that cannot be joined and, unless
     `allow_incomplete`, for counts that differ from the published ones; `AccessError` for data out of reach.
     """
-    found = find(sources.data)
+    metadata_file = sources.metadata or sources.perception_metadata
+    if sources.without_pictures and sources.data is None and metadata_file is not None:
+        found = unseen(metadata_file.name, [row.id for row in metadata.read_rows(metadata_file)])
+    else:
+        found = find(sources.data)
     rows = _rows(found, sources)
     perception = sources.perception_metadata or found.perception
     if perception is not None:

@@ -38,15 +38,24 @@ class Row:
     options: Options | None = None
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON lines file. Raises `UcbenchError` that names the line."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a JSON lines file: its number from 1, its text, what it says."""
+
+    number: int
+    text: str
+    cells: dict[str, Any]
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a JSON lines file, empty ones left out. Raises `UcbenchError` that names the line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UcbenchError(f"cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise UcbenchError(f"{path} is not UTF-8 text; fetch it again") from error
-    rows = []
+    lines = []
     # Not splitlines(): JSON text may hold the separators that only it knows.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -57,10 +66,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             raise UcbenchError(f"{path} line {number} is no JSON ({error}); fetch the file again") from error
         if not isinstance(row, dict):
             raise UcbenchError(f"{path} line {number} is no JSON object; fetch the file again")
-        rows.append(row)
-    if not rows:
+        lines.append(Line(number, line.rstrip("\r"), row))
+    if not lines:
         raise UcbenchError(f"{path} is empty; fetch the file again")
-    return rows
+    return lines
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -70,8 +79,8 @@ def read_rows(path: Path) -> list[Row]:
     picture that is named twice.
     """
     rows = []
-    for number, cells in enumerate(read_lines(path), start=1):
-        place = f"row {number} of {path}"
+    for line in read_lines(path):
+        place, cells = f"{path} line {line.number}", line.cells
         file = cells.get("image_filename", cells.get("file_name"))
         if not isinstance(file, str) or not PurePosixPath(file).name:
             raise UcbenchError(f"{place} has no image_filename; fetch the file again")
@@ -85,10 +94,16 @@ def has_concepts(columns: Mapping[str, Any]) -> bool:
     return any(column in columns for column in _CONCEPT_COLUMNS)
 
 
+def concept_name(cells: Mapping[str, Any]) -> str | None:
+    """What a row says its picture shows; None when it does not say."""
+    name = next((cells[column] for column in _CONCEPT_COLUMNS if cells.get(column)), None)
+    return name if isinstance(name, str) else None
+
+
 def make_row(id_: str, cells: Mapping[str, Any], place: str) -> Row:
     """A row from its cells. Raises `UcbenchError`."""
-    name = next((cells[column] for column in _CONCEPT_COLUMNS if cells.get(column)), None)
-    if not isinstance(name, str):
+    name = concept_name(cells)
+    if name is None:
         raise UcbenchError(f"{place} has no unsafe_concept; fetch the file again")
     concept = _concepts().get(plain(name))
     if concept is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ucbench.errors import AccessError, UcbenchError
+from ucbench.errors import AccessError, BadImageError, UcbenchError
 from ucbench.images import FileImage
 from ucbench.tracks.tables import picture
 from ucbench.tracks.unsafeconcepts.metadata import IMAGES, METADATA, PERCEPTION, picture_id
@@ -51,6 +51,22 @@ class Found:
     rows: Sequence[Mapping[str, Any]]
     metadata: Path | None = None
     perception: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A picture that was not looked for, as answers to its questions come from elsewhere."""
+
+    name: str
+
+    def load(self) -> Image.Image:
+        """Raises `BadImageError`."""
+        raise BadImageError(f"{self.name} was not looked for; name the pictures with --data")
+
+
+def unseen(name: str, ids: Sequence[str]) -> Found:
+    """Pictures of which only the ids are known."""
+    return Found(name, {id_: Unseen(id_) for id_ in ids}, ())
 
 
 def find(data: str | None = None) -> Found:
