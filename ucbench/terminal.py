@@ -307,6 +307,7 @@ def print_checks(checks: list[Check]) -> None:
             state = "schema only"
         else:
             state = "verified" if check.rejudged else "verdicts not re-judged"
+            state += "" if check.compared else ", pictures not at hand"
         print(f"{state:<22} {check.run_id}  {check.model} ({check.provenance})")
         for problem in check.problems:
             print(f"{'':<22} {problem}")
