@@ -76,8 +76,8 @@ class Behaviour:
     `latency` is seconds, or a function of the request. `faults` gives each fault a probability, with at
     most `faults_a_question` of them for one question; `script` holds the outcomes ("ok" or a fault) of the
     first requests, in order of arrival. `rate` is (requests, seconds): more within a window of that length
-    are turned away until it ends. `at_once` turns away what goes beyond that many at a time. `unsupported` may name
-    max_tokens, temperature, top_p, seed, system and image.
+    are turned away until it ends. `at_once` turns away what goes beyond that many at a time. `unsupported`
+    may name max_tokens, temperature, top_p, seed, system and image.
     """
 
     model: str = "test-vlm"
@@ -118,7 +118,9 @@ class ChatServer:
         self._random = random.Random(self.behaviour.seed)
         self._window: deque[float] = deque()
         self._paused_until = 0.0
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        # With the protocol named, asyncio switches Nagle's delay off on what it accepts.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
         port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/v1"
         routes = [Route("/v1/chat/completions", self._chat, methods=["POST"])]

@@ -15,7 +15,8 @@ import asyncio
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -142,8 +143,8 @@ class ChatClient:
     ) -> Iterator[tuple[Tag, Reply | RequestError]]:
         """Ask all, `service.concurrency` at a time, and yield outcomes as they come, in any order.
 
-        `requests` is read when a place is free, in a thread of its own. Raises what it raises, and an
-        `ServiceError` failure, after stopping what is under way; so does closing the iterator.
+        `requests` is read as places become free, in the caller's thread. Raises what it raises, and a
+        `ServiceError`, after stopping what is under way; so does closing the iterator.
         """
         for group in self.groups(requests):
             yield from group
@@ -152,55 +153,53 @@ class ChatClient:
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Generator[list[tuple[Tag, Reply | RequestError]], None, None]:
         """As `stream`, but each time all outcomes that have come since, at least one."""
-        done: queue.SimpleQueue[tuple[Tag, Reply | RequestError] | _End] = queue.SimpleQueue()
-        work = asyncio.run_coroutine_threadsafe(self._work(iter(requests), done.put), self._loop)
-        end: _End | None = None
+        source = enumerate(requests)
+        come: queue.SimpleQueue[tuple[int, Tag, Reply | BaseException]] = queue.SimpleQueue()
+        under_way: dict[int, Future[None]] = {}
+        # The limiter bounds what is sent. As many again stand ready, so that the wait of one that is to
+        # be tried again, or the next picture, leaves no place empty.
+        ready = 2 * self.service.concurrency
         try:
-            while end is None:
-                come = [done.get()]
-                while not done.empty():
-                    come.append(done.get())
-                end = next((outcome for outcome in come if isinstance(outcome, _End)), None)
-                if group := [outcome for outcome in come if not isinstance(outcome, _End)]:
-                    yield group
-        finally:
-            work.cancel()
-        if end.error is not None:
-            raise end.error
-
-    async def _work(
-        self,
-        requests: Iterator[tuple[Tag, ChatRequest]],
-        put: Callable[[tuple[Tag, Reply | RequestError] | _End], None],
-    ) -> None:
-        """Put every outcome, then the end."""
-        taking = asyncio.Lock()
-
-        async def worker() -> None:
             while True:
-                async with taking:  # one at a time: an iterator cannot be shared
-                    item = await asyncio.to_thread(next, requests, None)
-                if item is None:
+                while len(under_way) < ready and (item := next(source, None)) is not None:
+                    number, (tag, request) = item
+                    work = self._put(number, tag, request, come)
+                    under_way[number] = asyncio.run_coroutine_threadsafe(work, self._loop)
+                if not under_way:
                     return
-                tag, request = item
-                try:
-                    put((tag, await self._complete(request)))
-                except RequestError as failure:
-                    put((tag, failure))
+                outcomes = [come.get()]
+                while not come.empty():
+                    outcomes.append(come.get())
+                group: list[tuple[Tag, Reply | RequestError]] = []
+                fatal: BaseException | None = None
+                for number, tag, outcome in outcomes:
+                    del under_way[number]
+                    if isinstance(outcome, Reply | RequestError):
+                        group.append((tag, outcome))
+                    else:
+                        fatal = fatal or outcome
+                if group:
+                    yield group
+                if fatal:
+                    raise fatal
+        finally:
+            for future in under_way.values():
+                future.cancel()
 
+    async def _put(
+        self,
+        number: int,
+        tag: Tag,
+        request: ChatRequest,
+        come: queue.SimpleQueue[tuple[int, Tag, Reply | BaseException]],
+    ) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                # The limiter bounds what is under way. The others take the place of those that wait
-                # to be tried again.
-                for _ in range(2 * self.service.concurrency):
-                    group.create_task(worker())
-        except* Exception as errors:
-            put(_End(errors.exceptions[0]))
-        except* BaseException:
-            put(_End(UnavailableError("the client was closed")))
+            come.put((number, tag, await self._complete(request)))
+        except Exception as error:
+            come.put((number, tag, error))
+        except asyncio.CancelledError:
+            come.put((number, tag, UnavailableError("the client was closed")))
             raise
-        else:
-            put(_End(None))
 
     async def _complete(self, request: ChatRequest) -> Reply:
         """Try until there is a reply, or the policy says that it is enough."""
@@ -270,13 +269,6 @@ class ChatClient:
         return self._reader.reply(output)
 
 
-class _End:
-    """After the last outcome; `error` is what ended the work early."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
 def _session(service: Service, key: keys.Key) -> AsyncInferenceClient:
     from huggingface_hub import AsyncInferenceClient
 
@@ -344,7 +336,6 @@ def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, session: As
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await session.close()  # type: ignore[no-untyped-call]
-        await loop.shutdown_default_executor()
         loop.stop()
 
     loop.call_soon_threadsafe(lambda: loop.create_task(end()))
