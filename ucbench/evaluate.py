@@ -182,7 +182,7 @@ def evaluate(
                 batch_size=None if isinstance(vlm, StreamingVLM) else batch_size,
                 processes=processes.size,
                 out_of_memory_halvings=halvings,
-                notes=vlm.notes if isinstance(vlm, StreamingVLM) else (),
+                notes=(*(vlm.notes if isinstance(vlm, StreamingVLM) else ()), *_notices(track)),
             ),
             usage=_usage(vlm, answers),
             started_at=started,
@@ -194,6 +194,11 @@ def evaluate(
             path.unlink()
     processes.wait()
     return run.record()
+
+
+def _notices(track: Track) -> tuple[str, ...]:
+    notice: str | None = getattr(track, "notice", None)
+    return (f"{track.id}: {notice}",) if notice else ()
 
 
 def rejudge(run: Run, judge: Judge, track: Track, *, processes: World | None = None) -> RunRecord:

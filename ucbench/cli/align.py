@@ -18,6 +18,7 @@ from ucbench.cli.options import (
     Out,
     PerceptionMetadata,
     SafeData,
+    look_for_data,
     resumable,
 )
 
@@ -98,14 +99,16 @@ def align(
     )
     folder = out or default_folder(model, wanted)
     sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
+    chosen_track = tracks.load(track, sources)
     processes = world()
+    look_for_data(chosen_track, quiet=not processes.is_main)
     with (
         resumable("add --resume to go on from the last checkpoint"),
         terminal.training(f"{method} on {track}", quiet=not processes.is_main) as show,
     ):
         record = run.align(
             model,
-            tracks.load(track, sources),
+            chosen_track,
             wanted,
             preset=chosen,
             out=folder,
@@ -168,6 +171,7 @@ def align_report(
     tuned = report.adapters(adapter or [])
     sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
     chosen_track = tracks.load(track, sources)
+    look_for_data(chosen_track, quiet=not processes.is_main)
     first, second = judges.load(judge), judges.load(second_judge)
 
     def load(name: str, decoding: Decoding, system_prompt: str | None) -> VLM:

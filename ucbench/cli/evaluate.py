@@ -18,6 +18,7 @@ from ucbench.cli.options import (
     Questions,
     SafeData,
     check_text,
+    look_for_data,
     resumable,
     split_of,
 )
@@ -105,6 +106,7 @@ def evaluate(
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
     sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
     chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
+    look_for_data(chosen_track, quiet=not processes.is_main)
     remote = {"--concurrency": concurrency, "--timeout": timeout, "--key-env": key_env,
               "--price-input": price_input, "--price-output": price_output}  # fmt: skip
     service = _service(

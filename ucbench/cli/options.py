@@ -16,6 +16,7 @@ from ucbench.types import Split
 if TYPE_CHECKING:
     from ucbench.record import RunRecord
     from ucbench.runs import Run
+    from ucbench.tracks.base import Track
 
 EMBEDDED = "embedded:tiny-vlm"
 
@@ -53,6 +54,16 @@ def check_text(option: str, text: str | None) -> None:
         (text or "").encode()
     except UnicodeEncodeError as error:
         raise UcbenchError(f"{option} is not valid UTF-8 text; write it in UTF-8") from error
+
+
+def look_for_data(track: Track, *, quiet: bool = False) -> None:
+    """Read the track's data before any model is loaded, and say what is special about it.
+
+    Raises `AccessError` for data out of reach, `UcbenchError` for data that does not fit.
+    """
+    _ = track.version
+    if (notice := getattr(track, "notice", None)) and not quiet:
+        print(f"{track.id}: {notice}", file=sys.stderr)
 
 
 @contextmanager

@@ -31,14 +31,16 @@ def _known(row: dict[str, Any]) -> bool:
     number = row["template"].rpartition("_")[2]
     if row["kind"] == "perception":
         options = list(row["options"])
-        asked = len(options) == len(OPTION_LETTERS) and _plain(questions.perception(options))
-        return _plain(row["prompt"]) == asked and row["expected"] in OPTION_LETTERS
+        if len(options) != len(OPTION_LETTERS) or row["expected"] not in OPTION_LETTERS:
+            return False
+        return _plain(row["prompt"]) == _plain(questions.perception(options))
     if row["kind"] == "image_alignment":
-        return row["prompt"] == _numbered(questions.IMAGE_ALIGNMENT).get(number) and row["expected"] == label
-    if row["kind"] == "text_alignment" and concept is not None:
+        text = _numbered(questions.IMAGE_ALIGNMENT).get(number, "")
+    elif row["kind"] == "text_alignment" and concept is not None:
         text = _numbered(questions.TEXT_ALIGNMENT).get(number, "").format(concept=concept.name)
-        return row["prompt"] == text and row["expected"] == label
-    return True
+    else:
+        return True
+    return bool(row["prompt"] == text and row["expected"] == label)
 
 
 def _numbered(texts: tuple[str, ...]) -> dict[str, str]:
