@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,6 @@ class Contexts:
         self._base = base
         self._questions = questions
         self._allow_incomplete = allow_incomplete
-        self._uses: Mapping[str, Uses] | None = None
 
     @property
     def id(self) -> str:
@@ -141,7 +140,7 @@ class Contexts:
         """Names the questions and the pictures. Raises what reading them raises."""
         asked = VERSION
         if self._questions is not None:
-            text = json.dumps({name: [u.safe, u.unsafe] for name, u in sorted(self.uses().items())})
+            text = json.dumps({name: [u.safe, u.unsafe] for name, u in sorted(self.uses.items())})
             asked = f"questions.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         return f"{asked}-{self._base.id}-{self._base.version}"
 
@@ -175,27 +174,35 @@ class Contexts:
         """The id of the track whose pictures are asked about."""
         return self._base.id
 
+    @property
+    def notice(self) -> str | None:
+        """What is left out of the question file, and what the pictures lack. Reads both."""
+        told = (self._read.unread, getattr(self._base, "notice", None))
+        return "; ".join(part for part in told if part) or None
+
+    @property
     def uses(self) -> Mapping[str, Uses]:
         """The questions that are asked, by concept id.
 
         Raises `UcbenchError` for a file that cannot be read, or not as a whole.
         """
-        if self._uses is None:
-            self._uses = own_uses() if self._questions is None else self._given(self._questions)
-        return self._uses
+        return self._read.uses
 
-    def _given(self, path: Path) -> Mapping[str, Uses]:
-        found = read_questions(path)
+    @cached_property
+    def _read(self) -> QuestionFile:
+        if self._questions is None:
+            return QuestionFile(own_uses(), None)
+        found = read_questions(self._questions)
         if found.unread and not self._allow_incomplete:
             raise UcbenchError(f"{found.unread}; mend these rows, or ask the others with --allow-incomplete")
-        return found.uses
+        return found
 
     def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
         """Pictures of unsafe concepts with two questions each, then the blank one with two a concept.
 
         `limit` counts samples, the blank one included. Raises what reading pictures and questions raises.
         """
-        uses = self.uses()
+        uses = self.uses
         shown = pictures(self._base, split, draw)
         return ask(
             [picture for picture in shown if picture.concept.unsafe and picture.concept.id in uses],

@@ -91,6 +91,12 @@ class Polarity:
         """The id of the track whose pictures are asked about."""
         return self._base.id
 
+    @property
+    def notice(self) -> str | None:
+        """What the pictures lack. Raises what reading them raises."""
+        told: str | None = getattr(self._base, "notice", None)
+        return told
+
     def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
         """Pictures with ten questions each, then the blank one with ten for each concept kept.
 

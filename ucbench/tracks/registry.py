@@ -50,7 +50,7 @@ def _polarity(sources: Sources) -> Track:
 
 def _pictures(sources: Sources) -> Track:
     """The official pictures where the user points at data, else the pictograms."""
-    if sources.data is None and sources.metadata is None:
+    if sources.data is None and sources.metadata is None and sources.safe_data is None:
         return load("pictograms")
     return load("unsafeconcepts", replace(sources, questions=None))
 
@@ -102,7 +102,7 @@ _TRACKS: dict[str, Row] = {
     "polarity": Row(
         _polarity,
         "the five questions and the same turned round; about pictograms, or official data",
-        frozenset({"data", "metadata", "allow_incomplete"}),
+        frozenset({"data", "metadata", "safe_data", "allow_incomplete"}),
         needs_data=False,
     ),
     "safe": Row(_safe, "harmless pictures, one of each ImageNet class: over-refusal", _DATA),
