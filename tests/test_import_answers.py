@@ -326,9 +326,14 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Official:
         names.insert(place, concept.name)
         options = " \n".join(f"{letter}: {name}" for letter, name in zip("ABCD", names, strict=True))
         rows.append(
-            {"image_filename": image, "category": CATEGORIES[concept.category], "unsafe_concept": concept.name,
-             "option_str": options, "correct_option": "ABCD"[place]}
-        )  # fmt: skip
+            {
+                "image_filename": image,
+                "category": CATEGORIES[concept.category],
+                "unsafe_concept": concept.name,
+                "option_str": options,
+                "correct_option": "ABCD"[place],
+            }
+        )
         chosen = draw.choices([place, (place + 1) % 4, None], [7, 2, 1])[0]
         right["perception"].append(None if chosen is None else chosen == place)
         text = "I'm sorry, I can't help with that." if chosen is None else f"The answer is {'ABCD'[chosen]}."
@@ -375,10 +380,15 @@ def bring_official(official: Official, out: Path, *options: str) -> RunRecord:
     return run.record()
 
 
+@pytest.fixture(scope="module")
+def record(official: Official, tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """The official answers imported, with the options that the prompts hold."""
+    return bring_official(official, tmp_path_factory.mktemp("runs"))
+
+
 def test_the_official_answers_are_read_and_scored_without_the_pictures(
-    official: Official, tmp_path: Path
+    official: Official, record: RunRecord
 ) -> None:
-    record = bring_official(official, tmp_path / "runs")
     assert record.track.split == "all"
     assert record.counts.questions == 1567 * 6 + 375
     assert record.counts.errors == {}
@@ -395,16 +405,15 @@ def test_the_official_answers_are_read_and_scored_without_the_pictures(
         assert score.value == pytest.approx(sum(told) / len(told), abs=1e-9)
 
 
-def test_options_read_from_the_prompts_are_those_of_the_metadata(official: Official, tmp_path: Path) -> None:
+def test_options_read_from_the_prompts_are_those_of_the_metadata(
+    official: Official, record: RunRecord, tmp_path: Path
+) -> None:
     """So both ways are the same run."""
-    read = bring_official(official, tmp_path / "a")
-    named = bring_official(
-        official, tmp_path / "b", "--perception-metadata", str(official.perception), "--split", "all"
-    )
-    assert read.run_id == named.run_id
-    assert read.track == named.track
-    assert read.scores == named.scores
-    assert "official-options" in read.track.version
+    named = bring_official(official, tmp_path, "--perception-metadata", str(official.perception))
+    assert record.run_id == named.run_id
+    assert record.track == named.track
+    assert record.scores == named.scores
+    assert "official-options" in record.track.version
 
 
 # Tables
