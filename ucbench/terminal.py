@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ucbench.align.record import AlignRecord
     from ucbench.board import Board
     from ucbench.parity import Parity
-    from ucbench.runs import Run
     from ucbench.verify import Check
 
 #: Without a terminal, a line of progress at most this often (seconds).
@@ -311,30 +310,6 @@ def print_checks(checks: list[Check]) -> None:
         print(f"{state:<22} {check.run_id}  {check.model} ({check.provenance})")
         for problem in check.problems:
             print(f"{'':<22} {problem}")
-
-
-def print_agreement(run: Run, first: str, second: str) -> None:
-    """Agreement and Cohen's kappa of two judges, overall and by kind of question."""
-    from rich.console import Console
-
-    from ucbench.judges.agreement import agree
-
-    left, right = run.frame(first), run.frame(second)
-    kept = left["label"].notna().to_numpy() & right["label"].notna().to_numpy()
-    table = new_table(f"{first} and {second}")
-    for name in ("kind", "answers", "agreement", "Cohen's kappa"):
-        table.add_column(name, justify="left" if name == "kind" else "right")
-    groups = [("all", kept)] + [
-        (kind, kept & (left["kind"] == kind).to_numpy()) for kind in left["kind"].unique()
-    ]
-    for name, mask in groups:
-        found = agree(left["label"][mask].tolist(), right["label"][mask].tolist())
-        table.add_row(name, f"{found.n:,}", f"{found.agreement:.3f}", _kappa(found.kappa))
-    Console().print(table)
-
-
-def _kappa(kappa: float | None) -> str:
-    return "–" if kappa is None else f"{kappa:.3f}"
 
 
 def print_parity(found: Parity) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ucbench.runs import Run
 
 #: Resamples behind an interval of kappa.
 RESAMPLES = 1000
@@ -116,14 +118,13 @@ class Comparison:
     high: float | None
 
 
-def compare(
-    labels: Mapping[str, Sequence[str]], kinds: Sequence[str], clusters: Sequence[str]
-) -> list[Comparison]:
+def compare(frame: pd.DataFrame, judges: Sequence[str]) -> list[Comparison]:
     """Every pair of judges: on all answers, by kind of question, by label.
 
-    `labels` has each judge's labels of the same answers, in their order, as have `kinds` and `clusters` (what
-    answers are resampled by: concepts).
+    `frame` is that of `side_by_side`. Intervals resample concepts whole.
     """
+    labels: dict[str, list[str]] = {judge: frame[judge].tolist() for judge in judges}
+    kinds, clusters = frame["kind"].tolist(), frame["concept_id"].tolist()
     rows = []
     for first, second in combinations(labels, 2):
         everything = list(zip(labels[first], labels[second], kinds, clusters, strict=True))
@@ -156,6 +157,15 @@ def _compared(
         share = 2 * sum(x == y == group for x, y in zip(a, b, strict=True)) / sum(x == group for x in a + b)
     low, high = kappa_interval(a, b, clusters) or (None, None)
     return Comparison(first, second, by, group, found.n, share, found.kappa, low, high)
+
+
+def side_by_side(run: Run, judges: Sequence[str]) -> pd.DataFrame:
+    """The answers of a run that all these judges have labelled, with a column of labels for each judge id."""
+    frame = run.answers()
+    for judge in judges:
+        read = run.frame(judge)
+        frame[judge] = read["label"].where(read["error"].isna(), None)
+    return frame.dropna(subset=list(judges))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ times counts, so that a liking for the first label, or the last, decides nothing
 
 - `llm`: both readings agree; `llm:order`: they do not, so N/A;
 - `llm:unparsed`: no reply of the right form after `TRIES` requests; `llm:refused`: the service's content
-  filter stopped the reading; `llm:rejected`: the server does not take the request at all (too long, say): N/A, and
-  `Verdict.error` says so too, since that is no fault of the answer; judging again asks anew;
+  filter stopped the reading; `llm:rejected`: the server does not take the request at all (too long, say). All
+  are N/A, and `Verdict.error` says so too, since that is no fault of the answer; judging again asks anew;
 - `rules:...`: `general` questions, whose answers are open words and need no model; `empty`, `thinking_only`.
 
 A failure of the service is never a verdict: the judging ends with one sentence, and goes on from there when
