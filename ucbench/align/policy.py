@@ -24,7 +24,7 @@ from ucbench.align.pictures import Picture, Pictures, encoder_outputs
 from ucbench.align.rollout import Pack
 from ucbench.align.settings import PPOSettings
 from ucbench.errors import ModelError
-from ucbench.models.local import pad_id, stop_ids
+from ucbench.models.decode import pad_id, stop_ids
 from ucbench.models.prompts import Prompts
 from ucbench.models.registry import Base
 
