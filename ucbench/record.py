@@ -82,9 +82,10 @@ class JudgeRef(Frozen):
 class Score(Frozen):
     """A number with its 95% interval; `value` is None when nothing was answered.
 
-    `n_items` counts the answers behind it, `n_clusters` the independent units (concepts, or images
-    within a concept), `coverage` the share of asked questions that were answered with a label. In a
-    `reported` record without a value, low and high are the range its source gives for several models.
+    `n_items` counts the answers behind it (pairs of them where pairs are scored), `n_clusters` the independent
+    units (concepts, or images within a concept), `coverage` the share of asked questions that were answered
+    with a label. In a `reported` record without a value, low and high are the range its source gives for
+    several models.
     """
 
     value: float | None
