@@ -37,13 +37,20 @@ class Decoding(Frozen):
 
 
 class Entry(Frozen):
-    """What is ranked: everything about the model that could change an answer."""
+    """What is ranked: everything about the model that could change an answer.
+
+    `template` names a chat template of ours (`llava_v1`), `attention` an implementation that was chosen,
+    `max_pixels` bounds the size of pictures; None is the model's own.
+    """
 
     model: str
     revision: str | None = None
     dtype: str | None = None
     adapter: str | None = None
     system_prompt: str | None = None
+    template: str | None = None
+    attention: str | None = None
+    max_pixels: int | None = Field(None, ge=1)
     decoding: Decoding = Field(default_factory=Decoding)
     trained_on: tuple[str, ...] = ()
 
@@ -82,10 +89,10 @@ class JudgeRef(Frozen):
 class Score(Frozen):
     """A number with its 95% interval; `value` is None when nothing was answered.
 
-    `n_items` counts the answers behind it (pairs of them where pairs are scored), `n_clusters` the independent
-    units (concepts, or images within a concept), `coverage` the share of asked questions that were answered
-    with a label. In a `reported` record without a value, low and high are the range its source gives for
-    several models.
+    `n_items` counts the answers behind it (pairs of them where pairs are scored), `n_clusters` the
+    independent units (concepts, or images within a concept), `coverage` the share of asked questions that
+    were answered with a label. In a `reported` record without a value, low and high are the range its source
+    gives for several models.
     """
 
     value: float | None
@@ -174,13 +181,19 @@ class RunRecord(Frozen):
         return self.model_dump_json(indent=1) + "\n"
 
 
+#: Options of an entry that came after the first records.
+_LATER = ("template", "attention", "max_pixels")
+
+
 def run_id(entry: Entry, track: TrackRef, engine_version: str) -> str:
     """Hash of everything that could change an answer (16 hex digits).
 
-    Batch size, process count and hardware are left out: they must not change one.
+    Batch size, process count and hardware are left out: they must not change one. So are options that
+    were not chosen, as far as records existed before them.
     """
+    unchosen = {option for option in _LATER if getattr(entry, option) is None}
     content: dict[str, Any] = {
-        "entry": entry.model_dump(mode="json"),
+        "entry": entry.model_dump(mode="json", exclude=unchosen),
         "track": track.model_dump(mode="json", exclude={"n_samples", "n_questions"}),
         "engine": engine_version,
     }
