@@ -205,16 +205,17 @@ def test_a_trained_entry_is_compared_on_the_test_split(measure: Any, tmp_path: P
     trained = {"adapter": "local:ppo", "trained_on": ("unsafeconcepts/1/train", "safe/1/train")}
     for track in ("unsafeconcepts", "safe"):
         measure(track, "acme/plain", 0.6)
-        measure(track, "acme/plain", 0.6, split="test")
-        record = measure(track, "acme/tuned", 0.98, entry=trained)
-        assert record.track.split == "test"
+        assert measure(track, "acme/tuned", 0.98, entry=trained).track.split == "test"
     rows = {(row["model"], row["split"]): row for row in told(tmp_path)}
-    assert len(rows) == 3
+    assert set(rows) == {("acme/plain", "all"), ("acme/plain", "test"), ("acme/tuned", "test")}
+    assert all(row["joined"].startswith("safe=") for row in rows.values())
+    # The plain model's answers to the test items alone, from both of its runs.
+    assert (
+        rows["acme/plain", "test"]["balanced_accuracy_n"] == rows["acme/tuned", "test"]["balanced_accuracy_n"]
+    )
     assert rows["acme/tuned", "test"]["rank_high"] == 1
-    assert rows["acme/plain", "all"]["rank_low"] == 2
-    assert rows["acme/plain", "all"]["ranked_among"] == 2
-    assert pd.isna(rows["acme/plain", "test"]["rank_low"])
-    assert "on all pictures" in rows["acme/plain", "test"]["unranked"]
+    assert rows["acme/plain", "test"]["rank_low"] == 2
+    assert rows["acme/plain", "all"]["ranked_among"] == 1
 
 
 def test_general_ability_is_the_mean_of_both_or_nothing(measure: Any, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ucbench.files import atomic_path, write_text
 from ucbench.joined import Joined, join
 from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord, Score
+from ucbench.restricted import restricted
 from ucbench.runs import Run
 from ucbench.tracks.suites import SUITES
 
@@ -36,7 +37,7 @@ BOARD_VERSION = 1
 RANK_KEY = "balanced_accuracy"
 MIN_COVERAGE = 0.5
 
-#: Rows are comparable, and ranked together, when all of these agree.
+#: Rows are comparable, and ranked together, when all of these agree, and the versions of joined tracks.
 COMPARABLE = ("track", "track_version", "split", "draw", "judge")
 
 GROUPS = {
@@ -77,7 +78,8 @@ def assemble(stores: Sequence[Path]) -> Board:
     import pandas as pd
 
     entries = collect(stores)
-    found = list(join(entries))
+    told = [*entries, *restricted(entries)]
+    found = list(join(told))
     rows = pd.DataFrame([_row(row) for row in found], columns=list(_types()))
     _rank(rows, {row.lead.record.run_id: row for row in found})
     rows = rows.sort_values(
@@ -86,7 +88,7 @@ def assemble(stores: Sequence[Path]) -> Board:
         na_position="last",
         ignore_index=True,
     )
-    lines = [line for _, record in entries for line in _breakdown(record)]
+    lines = [line for _, record in told for line in _breakdown(record)]
     breakdowns = pd.DataFrame(lines, columns=list(_BREAKDOWN_TYPES))
     measured = [record.started_at for _, record in entries if record.started_at]
     manifest: dict[str, Any] = {
@@ -323,27 +325,14 @@ def _rank(rows: pd.DataFrame, where: dict[str, Joined]) -> None:
     from ucbench.metrics.compare import rank_intervals
 
     rankable = rows[rows["unranked"].isna()]
-    # A row on the test split is compared with those on all pictures by what both were asked.
-    by = [rankable[column] for column in COMPARABLE if column != "split"]
-    by.append(rankable["run_id"].map({run_id: _versions(row) for run_id, row in where.items()}))
+    versions = {
+        run_id: " ".join(p.record.track.version for p in row.ranked_by) for run_id, row in where.items()
+    }
+    by = [*(rankable[column] for column in COMPARABLE), rankable["run_id"].map(versions)]
     for _, group in rankable.groupby(by, sort=False):
-        group = group[~_measured_in_whole(group, where)]
         ranks = rank_intervals({run_id: where[run_id].frame() for run_id in group["run_id"]}, RANK_KEY)
         for index, run_id in zip(group.index, group["run_id"], strict=True):
             rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]
-    for index in rankable.index[rows.loc[rankable.index, "rank_low"].isna()]:
-        rows.loc[index, "unranked"] = "ranked by the run on all pictures"
-
-
-def _versions(row: Joined) -> str:
-    return " ".join(part.record.track.version for part in row.ranked_by)
-
-
-def _measured_in_whole(group: pd.DataFrame, where: dict[str, Joined]) -> pd.Series:
-    """Which rows are of an entry that another row of the group measures on all pictures."""
-    entries = group["run_id"].map(lambda run_id: where[run_id].lead.record.entry.model_dump_json())
-    whole = set(entries[group["split"] == "all"])
-    return (group["split"] != "all") & entries.isin(whole)
 
 
 def _files(run: Run) -> list[Path]:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chat_server import Body, ChatServer, question_of
 from ucbench import evaluate
 from ucbench.errors import AccessError, UcbenchError, UnknownNameError
 from ucbench.judges import registry as judges
@@ -30,6 +29,12 @@ from ucbench.verify import verify
 #: Fast retries, so that failing services fail within the test.
 FAST = Policy(attempts=2, first_wait=0.001, longest_wait=0.002)
 MODEL = "judge-model"
+Body = dict[str, Any]
+
+
+def question_of(body: Body) -> str:
+    """The text of a request's last message."""
+    return str(body["messages"][-1]["content"])
 
 
 def item(n: int, text: str = "An answer.", reference: str = "A reference.") -> Item:
@@ -46,22 +51,21 @@ def fair(body: Body) -> str:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., tuple[RatingJudge, ChatServer]]]:
+def serve(
+    chat_server: Callable[..., Any], tmp_path: Path
+) -> Iterator[Callable[..., tuple[RatingJudge, Any]]]:
     """serve(answer=..., faults=...): a judge and the server that it asks; the cache stays within a test."""
-    opened: list[Any] = []
+    opened: list[RatingJudge] = []
 
-    def start(
-        policy: Policy = FAST, timeout: float = 5.0, **behaviour: Any
-    ) -> tuple[RatingJudge, ChatServer]:
-        server = ChatServer(**{"model": MODEL, "answer": fair, **behaviour}).__enter__()
+    def start(policy: Policy = FAST, timeout: float = 5.0, **behaviour: Any) -> tuple[RatingJudge, Any]:
+        server = chat_server(**{"model": MODEL, "answer": fair, **behaviour})
         service = Service(model=MODEL, endpoint=server.url, timeout=timeout, concurrency=4)
-        judge = RatingJudge(service, tmp_path / "cache", client=ChatClient(service, policy))
-        opened.extend([server, judge])
-        return judge, server
+        opened.append(RatingJudge(service, tmp_path / "cache", client=ChatClient(service, policy)))
+        return opened[-1], server
 
     yield start
-    for thing in reversed(opened):
-        thing.close() if isinstance(thing, RatingJudge) else thing.__exit__(None, None, None)
+    for judge in opened:
+        judge.close()
 
 
 def test_both_answers_are_rated_the_reference_first(serve: Any) -> None:
