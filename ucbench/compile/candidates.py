@@ -113,10 +113,26 @@ def compile_candidates(
     ]  # fmt: skip
     manifest = {**settings, "counts": counts, "code_version": ucbench.__version__}
     write_text(out / UNREADABLE, "".join(_line(reference, problem) for reference, problem in unreadable))
-    _write_table(out / TABLE, found)
-    # Last: its presence says that the folder is complete.
-    write_text(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write(out, manifest, found)
     return Compilation(out, manifest, tuple(concepts), tuple(found))
+
+
+def write(folder: Path, manifest: dict[str, Any], found: Sequence[Candidate]) -> None:
+    """Write the candidates; the manifest comes last: its presence says that the folder is complete."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("concept_id", pa.string()), ("concept", pa.string()), ("category", pa.string()),
+            ("rank", pa.int32()), ("similarity", pa.float32()), ("reference", pa.string()),
+            ("sha256", pa.string()), ("copies", pa.int32()),
+        ]
+    )  # fmt: skip
+    table = pa.Table.from_pylist([asdict(candidate) for candidate in found], schema=schema)
+    with atomic_path(folder / TABLE) as temporary:
+        pq.write_table(table, temporary)
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def read(folder: Path) -> Compilation:
@@ -216,22 +232,6 @@ def _refuse_others(out: Path, settings: dict[str, Any]) -> None:
                 f"{out} holds candidates of another {key}; choose another --out "
                 f"(--embeddings {out / 'embeddings'} saves embedding the same source again)"
             )
-
-
-def _write_table(target: Path, found: Sequence[Candidate]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema(
-        [
-            ("concept_id", pa.string()), ("concept", pa.string()), ("category", pa.string()),
-            ("rank", pa.int32()), ("similarity", pa.float32()), ("reference", pa.string()),
-            ("sha256", pa.string()), ("copies", pa.int32()),
-        ]
-    )  # fmt: skip
-    table = pa.Table.from_pylist([asdict(candidate) for candidate in found], schema=schema)
-    with atomic_path(target) as temporary:
-        pq.write_table(table, temporary)
 
 
 def _line(reference: str, problem: str) -> str:

@@ -18,16 +18,20 @@ from ucbench.compile.candidates import Candidate, Compilation
 from ucbench.compile.sources import Source, reopen
 from ucbench.compile.warning import REPORTING
 from ucbench.errors import BadImageError, StoreError
-from ucbench.format import escape
 from ucbench.site import annotate_view as view
 from ucbench.site import theme
 from ucbench.site.annotate import Settings
+from ucbench.site.trial import plain
 
 _DECISIONS: dict[str, Decision] = {"yes": "yes", "no": "no", "skip": "skip", "withhold": "withhold"}
 _KEYS = {
     " ": "reveal", "y": "yes", "n": "no", "s": "skip", "u": "undo", "g": "grey", "x": "withhold",
     "p": "pause",
 }  # fmt: skip
+
+
+_WIDTH = 880
+_STYLE = f"<style>.stAppHeader > div {{ max-width: calc({_WIDTH}px + 2rem) !important; }}</style>"
 
 
 def _static(name: str) -> str:
@@ -63,8 +67,8 @@ def page(settings: Settings) -> None:
     """Show the page to whoever has the key."""
     st.set_page_config(page_title="ucbench annotate", page_icon=theme.ICON, layout="wide")
     st.logo(theme.wordmark(st.context.theme.type), size="medium")
-    st.html(theme.STYLE)
-    with st.container(horizontal_alignment="center"), st.container(width=880):
+    st.html(theme.STYLE + _STYLE)
+    with st.container(horizontal_alignment="center"), st.container(width=_WIDTH):
         if not hmac.compare_digest(st.query_params.get("key", "").encode(), settings.key.encode()):
             st.title("Annotate", anchor=False)
             st.write("Open the address that the terminal shows, with its key.")
@@ -74,6 +78,8 @@ def page(settings: Settings) -> None:
         try:
             if not state.get("begun"):
                 _start(work, file)
+            elif state.get("withheld"):
+                _after_withholding(file)
             elif state.get("pause"):
                 _pause(work, file)
             else:
@@ -89,9 +95,10 @@ def _start(work: Work, file: AnnotatorFile) -> None:
     st.title("Before you look", anchor=False)
     with st.container(key="prose_note"):
         st.write(
-            "You will see pictures and say of each whether it shows the concept that is named. Some may be "
-            "violent, sexual, hateful or otherwise distressing. Every picture is blurred until you ask for "
-            "it, in grey if you like. You can stop at any moment: every decision is kept as you make it."
+            f"You will see up to {place.total:,} pictures and say of each whether it shows the concept that "
+            "is named. Some may be violent, sexual, hateful or otherwise distressing. Every picture is "
+            "blurred until you ask for it, in grey if you like. You can stop at any moment: every decision "
+            "is kept as you make it."
         )
         st.write(REPORTING + " Withhold it here too, so that no other annotator is shown it.")
     leave_out = st.pills(
@@ -100,11 +107,12 @@ def _start(work: Work, file: AnnotatorFile) -> None:
         selection_mode="multi",
         default=[name for name in annotations.leave_out if name in work.compilation.categories],
         key="leave_out",
+        format_func=plain,
     )
     st.toggle("Pictures in grey", key="grey")
     if place.done:
         st.caption(
-            f"{escape(annotations.annotator)}, you have decided {place.done:,} of {place.total:,} so far."
+            f"{plain(annotations.annotator)}, you have decided {place.done:,} of {place.total:,} so far."
         )
 
     def begin() -> None:
@@ -137,6 +145,23 @@ def _pause(work: Work, file: AnnotatorFile) -> None:
         _act(st.button("Change what is left out"), lambda: st.session_state.update(pause=False, begun=False))
 
 
+def _after_withholding(file: AnnotatorFile) -> None:
+    """A stop: what to do about a picture that may be illegal, and the way back from a wrong key."""
+    st.title("Withheld", anchor=False)
+    with st.container(key="prose_withheld"):
+        st.write("No annotator of this folder is shown that picture any more, and no dataset will hold it.")
+        st.write(REPORTING)
+
+    def undo() -> None:
+        if (last := file.read().last) is not None:
+            file.undo(last)
+        st.session_state.withheld = False
+
+    with st.container(horizontal=True):
+        _act(st.button("Go on", type="primary"), lambda: st.session_state.update(withheld=False))
+        _act(st.button("Undo: it was not meant"), undo)
+
+
 def _next(work: Work, file: AnnotatorFile, settings: Settings) -> None:
     """The next undecided picture, or the end."""
     state = st.session_state
@@ -162,8 +187,6 @@ def _next(work: Work, file: AnnotatorFile, settings: Settings) -> None:
     )
     if problem := state.pop("problem", ""):
         st.error(problem)
-    if state.pop("was_withheld", False):
-        st.warning(f"Withheld: no annotator is shown that picture any more. {REPORTING}")
 
 
 def _acted(file: AnnotatorFile, candidate: Candidate, pause_after: float) -> None:
@@ -188,8 +211,9 @@ def _acted(file: AnnotatorFile, candidate: Candidate, pause_after: float) -> Non
             seconds = time.monotonic() - state.since
             file.decide(queue.key(candidate), _DECISIONS[action], seconds)
             state.worked += min(seconds, queue.LONGEST_LOOK)
-            state.was_withheld = action == "withhold"
-            if pause_after and state.worked >= pause_after:
+            if action == "withhold":
+                state.withheld = True
+            elif pause_after and state.worked >= pause_after:
                 state.pause = True
     except StoreError as error:
         state.problem = str(error)
@@ -221,7 +245,7 @@ def _done(file: AnnotatorFile) -> None:
             "You can close this window."
         )
         if annotations.leave_out:
-            st.caption(f"Left out at your wish: {escape(view.listing(annotations.leave_out))}.")
+            st.caption(f"Left out at your wish: {plain(view.listing(annotations.leave_out))}.")
     again = [key for key, vote in annotations.votes.items() if vote.decision == "skip"]
 
     def look_again() -> None:

@@ -56,6 +56,7 @@ class Action:
     label: str
     key: str
     enabled: bool = True
+    title: str = ""
 
 
 def actions(*, revealed: bool, readable: bool, undo: bool) -> tuple[list[Action], list[Action]]:
@@ -67,10 +68,10 @@ def actions(*, revealed: bool, readable: bool, undo: bool) -> tuple[list[Action]
             Action("skip", "Cannot say", "s"),
         ],
         [
-            Action("undo", "Undo", "u", undo),
-            Action("grey", "Grey", "g", readable),
-            Action("withhold", "Withhold", "x"),
-            Action("pause", "Pause", "p"),
+            Action("undo", "Undo", "u", undo, "Take the last decision back"),
+            Action("grey", "Grey", "g", readable, "Show pictures without colour"),
+            Action("withhold", "Withhold", "x", title="It may be illegal: show it to no annotator"),
+            Action("pause", "Pause", "p", title="Look away for a while"),
         ],
     )
 
@@ -112,8 +113,9 @@ def _button(action: Action, *, strong: bool = False, pressed: bool | None = None
     state = "" if action.enabled else " disabled"
     toggle = "" if pressed is None else f' aria-pressed="{str(pressed).lower()}"'
     kind = ' class="strong"' if strong else ""
+    title = f' title="{escape(action.title)}"' if action.title else ""
     return (
-        f'<button type="button"{kind} data-act="{action.name}"{state}{toggle}>'
+        f'<button type="button"{kind} data-act="{action.name}"{title}{state}{toggle}>'
         f"{action.label} <kbd>{action.key.upper()}</kbd></button>"
     )
 

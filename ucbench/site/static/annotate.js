@@ -27,7 +27,7 @@ export default function (component) {
   root.ucKeys?.abort()
   root.ucKeys = new AbortController()
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
+    if (event.ctrlKey || event.metaKey || event.altKey) return
     const origin = event.composedPath()[0]
     if (origin instanceof Element && origin.closest("input, textarea, select, [contenteditable=true]")) return
     // A button that was reached by Tab answers to Space itself.
@@ -36,7 +36,7 @@ export default function (component) {
     if (!name) return
     event.preventDefault()
     event.stopPropagation()
-    if (root.querySelector(`[data-act="${name}"]:enabled`)) act(name)
+    if (!event.repeat && root.querySelector(`[data-act="${name}"]:enabled`)) act(name)
   }, { capture: true, signal: root.ucKeys.signal })
   return () => root.ucKeys?.abort()
 }
