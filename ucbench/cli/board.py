@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ucbench.cli.options import split_of
 from ucbench.errors import StoreError
 
 app = typer.Typer(help="Build, check and show the board.", no_args_is_help=True)
@@ -66,6 +67,9 @@ def board_show(
     store: Annotated[Path, typer.Argument(help="The folder of the board.")] = Path("results"),
     track: Annotated[str | None, typer.Option(help="Only this track.")] = None,
     order: Annotated[str, typer.Option(help="A score key.")] = "balanced_accuracy",
+    split: Annotated[
+        str | None, typer.Option(help="test: aligned models, and others on the same items.")
+    ] = None,
 ) -> None:
     """Print the board as a table."""
     from ucbench import board as boards
@@ -75,4 +79,4 @@ def board_show(
 
     if order not in KEYS:
         raise UnknownNameError(f"there is no score {order!r}; --order takes one of {', '.join(KEYS)}")
-    terminal.print_board(boards.load(store), track, order)
+    terminal.print_board(boards.load(store), track, order, split_of(split))
