@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ucbench.errors import UnknownNameError
 from ucbench.format import MISSING, absent, count, fraction, interval, model_name, rank
 from ucbench.record import RunRecord, ScoreMap
+from ucbench.restricted import is_restricted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ucbench.align.record import AlignRecord
     from ucbench.board import Board
     from ucbench.parity import Parity
+    from ucbench.types import Split
     from ucbench.verify import Check
 
 #: Without a terminal, a line of progress at most this often (seconds).
@@ -241,8 +243,10 @@ BOARD_KEYS = (
 _MODEL_WIDTH, _SCORE_WIDTH = 18, 10
 
 
-def print_board(board: Board, track: str | None, order: str) -> None:
+def print_board(board: Board, track: str | None, order: str, split: Split | None = None) -> None:
     """The board as a table, one track after the other; reported rows last and without a rank.
+
+    `split` keeps the rows of one split; without it, runs cut down to the test items are left out.
 
     Under each value stands its interval, under each model its provenance and decoding.
     """
@@ -255,7 +259,9 @@ def print_board(board: Board, track: str | None, order: str) -> None:
         raise UnknownNameError(f"the board has no track {track!r}; it has {', '.join(known) or 'none'}")
     room = (console.width - _MODEL_WIDTH - 9) // (_SCORE_WIDTH + 2)
     shown = [order, *(key for key in BOARD_KEYS if key != order)][: max(room, 1)]
-    for name, rows in board.rows.groupby("track", sort=True):
+    restricted = board.rows["run_id"].map(is_restricted).astype(bool)
+    kept = board.rows[~restricted if split is None else board.rows["split"] == split]
+    for name, rows in kept.groupby("track", sort=True):
         if track and name != track:
             continue
         table = new_table(f"Track {escape(str(name))}, by {order}")
@@ -295,6 +301,52 @@ def _cell(row: Mapping[Any, Any], key: str) -> str:
     if absent(row[key]):
         return bounds or MISSING
     return f"{fraction(row[key])}\n[dim]{bounds}[/dim]"
+
+
+def print_models(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The known models (see models/listing.py): how each runs and what it needs."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    table = new_table("Known models; memory is that of the weights in bfloat16")
+    table.add_column("model", overflow="fold")
+    for name in ("runs", "size", "memory", "access"):
+        justify: Any = "right" if name in ("size", "memory") else "left"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
+        paper = f"{row['paper']} in the paper" if row["paper"] else None
+        about = (row["family"], f"licence {row['licence']}", paper, row["note"])
+        size = row["parameters"]
+        table.add_row(
+            f"{escape(row['id'])}\n[dim]{escape('; '.join(part for part in about if part))}[/dim]",
+            row["runs"],
+            MISSING if size is None else f"{size:g} B",
+            MISSING if size is None else f"{row['memory_gb']:.3g} GB",
+            row["access"],
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        "native: in this process. endpoint: behind a server, --endpoint URL. saved: ucbench import-answers.\n"
+        "Any other model that AutoModelForImageTextToText loads is asked one question at a time.",
+        style="dim",
+    )
+
+
+def print_families(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The families of models (see models/listing.py): how each is asked."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    table = new_table("Families, and how each is asked at best")
+    table.add_column("family", no_wrap=True)
+    table.add_column("model types", overflow="fold")
+    table.add_column("asked by", no_wrap=True)
+    table.add_column("because", overflow="fold")
+    for row in rows:
+        why = escape(row["why"] or "")
+        table.add_row(row["family"], ", ".join(row["model_types"]), row["ways"][0], why)
+    Console().print(table)
 
 
 def print_checks(checks: list[Check]) -> None:
