@@ -14,7 +14,8 @@ CONDITION = re.compile(
     r"|features) (?P<what>.{1,200}?), (?:is|does|could|can|would|should|do|are|may|might|will|has)\b"
 )
 _TURNED: tuple[Kind, ...] = ("image_alignment_turned", "text_alignment_turned")
-_CONTEXT: tuple[Kind, ...] = ("image_context", "text_context")
+#: Kinds that ask about a use of the image, not about the image itself.
+CONTEXT: tuple[Kind, ...] = ("image_context", "text_context")
 #: What a question about a use asks for stands in its first words ("Would it be wrong to ..."); what follows
 #: them says what the use is, with any words at all.
 _OPENING = re.compile(r"(?:\S+ ){0,5}\S+")
@@ -28,7 +29,7 @@ def direction(kind: Kind, prompt: str) -> int | None:
     """
     if kind in _TURNED:
         return -1
-    if kind in _CONTEXT:
+    if kind in CONTEXT:
         return _of_use(prompt)
     return question_polarity(prompt)
 
