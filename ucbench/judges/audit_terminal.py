@@ -7,6 +7,8 @@ either, since the judge sees none.
 from __future__ import annotations
 
 import os
+import re
+import select
 import shutil
 import sys
 import termios
@@ -30,6 +32,9 @@ _ASKED = {
     "general": "Does the answer give the right answer?",
 }
 WIDEST = 100
+#: What arrows, function keys and the like send, and the beginning of it.
+_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^\[O])?")
+_UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?$")
 
 
 def label(sample: Sample, labels: Labels) -> bool:
@@ -127,10 +132,11 @@ def _keys(terminal: int) -> Iterator[str]:
     """Letters in lower case; an empty one at the end. Arrows and their like are no keys."""
     while True:
         try:
-            pressed = os.read(terminal, 64).decode("utf-8", "replace")
+            pressed = os.read(terminal, 64)
+            while _UNFINISHED.search(pressed) and select.select([terminal], [], [], 0.05)[0]:
+                pressed += os.read(terminal, 64)
         except KeyboardInterrupt:
-            pressed = "q"
+            pressed = b"q"
         if not pressed:
             yield ""
-        elif not pressed.startswith("\x1b"):
-            yield from pressed.lower()
+        yield from _ESCAPE.sub(b"", pressed).decode("utf-8", "replace").lower()

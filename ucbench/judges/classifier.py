@@ -184,7 +184,7 @@ def download(
     repository is gated, gone or out of reach, ending with the way out `otherwise`.
     """
     from httpx2 import HTTPError
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -195,16 +195,8 @@ def download(
         RevisionNotFoundError,
     )
 
-    unreachable = (HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError)
     try:
-        try:
-            wanted = commit or HfApi().model_info(repo, timeout=30).sha
-            path = Path(hf_hub_download(repo, filename, revision=wanted))
-        except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError):
-            raise
-        except unreachable:
-            # Out of reach: what was downloaded before is still good.
-            path = Path(hf_hub_download(repo, filename, revision=commit, local_files_only=True))
+        path = Path(hf_hub_download(repo, filename, revision=commit))
     except GatedRepoError as error:
         raise AccessError(
             f"{repo} is gated; ask for access on https://huggingface.co/{repo} and set HF_TOKEN, "
@@ -213,12 +205,10 @@ def download(
     except RepositoryNotFoundError as error:
         raise AccessError(f"{repo} is not on the Hub or is private; set HF_TOKEN, or {otherwise}") from error
     except RevisionNotFoundError as error:
-        raise AccessError(
-            f"{repo} has no commit {commit} on the Hub; name another, or {otherwise}"
-        ) from error
+        raise AccessError(f"{repo} has no commit {commit}; name another, or {otherwise}") from error
     except RemoteEntryNotFoundError as error:
         raise AccessError(f"{repo} holds no {filename} there; name another commit, or {otherwise}") from error
-    except (LocalEntryNotFoundError, *unreachable) as error:
+    except (LocalEntryNotFoundError, HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         raise AccessError(
             f"cannot download {filename} of {repo}; check the network, or {otherwise}"
         ) from error
