@@ -73,16 +73,17 @@ def by_rule(body: Body) -> str:
 class Behaviour:
     """What the server does.
 
-    `latency` is seconds, or a function of the request. `faults` gives each fault a probability, with at
-    most `faults_a_question` of them for one question; `script` holds the outcomes ("ok" or a fault) of the
-    first requests, in order of arrival. `rate` is (requests, seconds): more within a window of that length
-    are turned away until it ends. `at_once` turns away what goes beyond that many at a time. `unsupported`
-    may name max_tokens, temperature, top_p, seed, system and image.
+    `latency` is seconds, or a function of the request; a request waits as long as `holds` says. `faults`
+    gives each fault a probability, with at most `faults_a_question` of them for one question; `script` holds
+    the outcomes ("ok" or a fault) of the first requests, in order of arrival. `rate` is (requests, seconds):
+    more within a window of that length are turned away until it ends. `at_once` turns away what goes beyond
+    that many at a time. `unsupported` may name max_tokens, temperature, top_p, seed, system and image.
     """
 
     model: str = "test-vlm"
     answer: Callable[[Body], str] = by_rule
     latency: float | Callable[[Body], float] = 0.0
+    holds: Callable[[Body, ChatServer], bool] | None = None
     faults: Mapping[str, float] = field(default_factory=dict)
     faults_a_question: int = 3
     script: tuple[str, ...] = ()
@@ -170,6 +171,8 @@ class ChatServer:
         latency = rules.latency(body) if callable(rules.latency) else rules.latency
         if latency:
             await asyncio.sleep(latency)
+        while rules.holds and rules.holds(body, self):
+            await asyncio.sleep(0.005)
         refusal = self._refuse(body, authorization)
         if refusal is not None:
             self.outcomes["refused"] += 1

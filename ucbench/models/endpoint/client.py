@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from ucbench.errors import UcbenchError
+from ucbench.errors import AccessError, UcbenchError
 from ucbench.models.endpoint import keys, reading
 from ucbench.models.endpoint.capabilities import Capabilities
 from ucbench.models.endpoint.failures import (
@@ -38,6 +38,7 @@ from ucbench.models.endpoint.messages import ChatRequest, Reply, arguments
 from ucbench.models.endpoint.retries import Limiter, Policy
 
 if TYPE_CHECKING:
+    from httpx2 import Response
     from huggingface_hub import AsyncInferenceClient
 
 Tag = TypeVar("Tag")
@@ -86,6 +87,8 @@ class Service:
 
     def key(self) -> keys.Key:
         """The key from the environment. Raises `AccessError` when there must be one and is not."""
+        if self.endpoint is None:
+            _check_online()
         return keys.read(self.key_name, required=bool(self.key_env) or self.endpoint is None)
 
 
@@ -270,36 +273,50 @@ class ChatClient:
 
 
 def _session(service: Service, key: keys.Key) -> AsyncInferenceClient:
+    import httpx2
     from huggingface_hub import AsyncInferenceClient
 
-    if service.endpoint is None:
-        return AsyncInferenceClient(
-            provider=service.provider,  # type: ignore[arg-type]
-            token=key.value,
-            timeout=service.timeout,
-        )
+    class Session(AsyncInferenceClient):
+        """The Hub's client over connections of our own.
 
-    class EndpointClient(AsyncInferenceClient):
-        """A session of its own: the Hub's refuses every address, local ones too, in its offline mode."""
+        Its own pool refuses every address, local ones too, when the Hub is to be left alone
+        (HF_HUB_OFFLINE), and its reading of errors fails on bodies of a shape that it does not expect.
+        """
 
         async def _get_async_client(self) -> Any:
-            import httpx2
-
             if self._async_client is None:
                 places = service.concurrency
-                limits = httpx2.Limits(max_connections=places, max_keepalive_connections=places)
-                session = httpx2.AsyncClient(limits=limits, timeout=None)
-                self._async_client = await self.exit_stack.enter_async_context(session)
+                connections = httpx2.AsyncClient(
+                    limits=httpx2.Limits(max_connections=places, max_keepalive_connections=places),
+                    event_hooks={"response": [_raise_for_status]},
+                    timeout=None,
+                )
+                self._async_client = await self.exit_stack.enter_async_context(connections)
             return self._async_client
 
+    if service.endpoint is None:
+        return Session(provider=service.provider, token=key.value, timeout=service.timeout)  # type: ignore[arg-type]
     # Without a key of its own the client would send the Hub's token to whatever address this is.
     authorization: Any = f"Bearer {key.value}" if key.value else None
-    return EndpointClient(
+    return Session(
         base_url=_chat_url(service.endpoint),
         api_key="-",
         headers={"authorization": authorization},
         timeout=service.timeout,
     )
+
+
+async def _raise_for_status(response: Response) -> None:
+    if response.is_error:
+        await response.aread()
+        response.raise_for_status()
+
+
+def _check_online() -> None:
+    from huggingface_hub.constants import is_offline_mode
+
+    if is_offline_mode():
+        raise AccessError("HF_HUB_OFFLINE is set, so no provider of the Hub can be asked; unset it")
 
 
 def _check_url(url: str) -> None:

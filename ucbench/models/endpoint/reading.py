@@ -83,7 +83,7 @@ class Reader:
 
         if isinstance(error, ChatError):
             return error
-        if isinstance(error, HfHubHTTPError):
+        if isinstance(error, httpx2.HTTPStatusError | HfHubHTTPError):
             response = error.response
             complaint = _complaint(response.status_code, response.content)
             return self._judge(complaint, retry_after(response.headers))
