@@ -135,9 +135,7 @@ def test_sliding_windows_share_the_vision_only(
     assert {key: (a.text, a.tokens, a.truncated) for key, a in answers.items()} == expected
 
 
-def test_a_way_that_a_model_does_not_allow(
-    llava: Path, build: Any, tmp_path: Path, load: Callable[..., LocalVLM]
-) -> None:
+def test_a_way_that_a_model_does_not_allow(build: Any, tmp_path: Path, load: Callable[..., LocalVLM]) -> None:
     vlm = load(build(tmp_path / "window", window=8))
     with pytest.raises(ModelError, match="cannot be asked by shared_prefix"):
         vlm.use("shared_prefix")

@@ -47,7 +47,7 @@ class Policy(nn.Module):
     def __init__(self, base: Base, settings: PPOSettings) -> None:
         super().__init__()
         loaded = base.loaded
-        if loaded.family is None:
+        if loaded.family is None or not loaded.family.aligns:
             raise ModelError(
                 f"{base.name} is a {loaded.model.config.model_type} model, which ppo cannot train; "
                 "it trains LLaVA models"

@@ -9,14 +9,17 @@ import typer
 
 from ucbench.cli.options import (
     AllowIncomplete,
+    Attention,
     Data,
     Device,
     Dtype,
+    MaxPixels,
     Metadata,
     Out,
     PerceptionMetadata,
     Questions,
     SafeData,
+    Template,
     check_text,
     look_for_data,
     resumable,
@@ -80,6 +83,9 @@ def evaluate(
     device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
+    template: Template = None,
+    attention: Attention = None,
+    max_pixels: MaxPixels = None,
     judge: Annotated[
         str | None,
         typer.Option(help="rules (for a new run, if none is named), classifier, classifier:official."),
@@ -111,8 +117,13 @@ def evaluate(
               "--price-input": price_input, "--price-output": price_output}  # fmt: skip
     service = _service(
         model, endpoint, provider, model_id, remote,
-        {"--dtype": dtype, "--device": device, "--revision": revision},
+        {"--dtype": dtype, "--device": device, "--revision": revision, "--template": template,
+         "--attention": attention, "--max-pixels": max_pixels},
     )  # fmt: skip
+    if device == "auto" and processes.size > 1:
+        raise UcbenchError(
+            "--device auto spreads one model over all GPUs; start it without accelerate launch"
+        )
     vlm: VLM
     if service is not None:
         from ucbench.models.endpoint import load as endpoints
@@ -128,6 +139,9 @@ def evaluate(
             device=device or processes.device,
             revision=revision,
             system_prompt=system_prompt,
+            template=template,
+            attention=attention,
+            max_pixels=max_pixels,
         )
     with (
         resumable(),

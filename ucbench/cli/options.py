@@ -24,7 +24,19 @@ Out = Annotated[Path, typer.Option("--out", help="The folder that holds your run
 Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
 JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier or classifier:official.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out by default.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, auto (all GPUs together); found out by default.")
+]
+Template = Annotated[
+    str | None,
+    typer.Option(help="Chat template: own (the checkpoint's), llava_v1; as known of the model by default."),
+]
+Attention = Annotated[
+    str | None, typer.Option(help="sdpa, eager, flash_attention_2; as transformers chooses by default.")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", min=1, help="Pictures are scaled down to so many pixels.")
+]
 Data = Annotated[
     str | None, typer.Option("--data", help="The track's data: a folder, a file or a Hub id (owner/name).")
 ]

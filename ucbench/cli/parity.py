@@ -9,14 +9,17 @@ import typer
 
 from ucbench.cli.options import (
     AllowIncomplete,
+    Attention,
     Data,
     Device,
     Dtype,
+    MaxPixels,
     Metadata,
     Out,
     PerceptionMetadata,
     Questions,
     SafeData,
+    Template,
     check_text,
     resumable,
     split_of,
@@ -47,6 +50,9 @@ def parity(
     device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
+    template: Template = None,
+    attention: Attention = None,
+    max_pixels: MaxPixels = None,
     judge: Annotated[str | None, typer.Option(help="As of `ucbench evaluate`.")] = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -76,6 +82,9 @@ def parity(
         device=device,
         revision=revision,
         system_prompt=system_prompt,
+        template=template,
+        attention=attention,
+        max_pixels=max_pixels,
     )
     if not isinstance(vlm, LocalVLM):
         raise ModelError(f"{model} does not run here; parity is about models that this process runs")

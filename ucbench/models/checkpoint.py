@@ -26,6 +26,8 @@ PATTERNS = (
     "*processor_config.json",
     "chat_template*",
     "additional_chat_templates/*.jinja",
+    "qformer_tokenizer/*.json",
+    "qformer_tokenizer/vocab.*",
 )
 
 
@@ -85,7 +87,8 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
     if foreign:
         raise ModelError(
             f"{name} needs Python code from its own checkpoint (auto_map), which ucbench never runs; "
-            "serve it behind an OpenAI-compatible server instead"
+            "serve it behind an OpenAI-compatible server (vLLM, LMDeploy) and evaluate it with --endpoint, "
+            "or import stored answers with `ucbench import-answers`"
         )
     if not known:
         raise ModelError(f"{name} is no image-text model that transformers knows (model_type {model_type!r})")
@@ -122,7 +125,8 @@ def no_weights(folder: Path, name: str, expected: str) -> ModelError:
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
         return ModelError(
             f"{name} has its weights as pickles only, which can run code and are never opened; "
-            "convert them to safetensors"
+            "convert them to safetensors (load them where you trust them, then save_pretrained), or serve "
+            "the model and evaluate it with --endpoint"
         )
     return ModelError(f"{name} has no weights; a file {expected} is expected")
 

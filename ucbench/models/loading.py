@@ -38,39 +38,46 @@ class Loaded:
     max_pixels: int | None = None
 
 
-def load_folder(
-    folder: Path,
-    *,
-    name: str,
-    dtype: str | None,
-    device: str | None,
-    quantise: str | None = None,
-    template: str | None = None,
-    attention: str | None = None,
-    max_pixels: int | None = None,
-) -> Loaded:
-    """Load an image-text checkpoint.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a checkpoint is loaded.
 
     `dtype` defaults to float32 on CPU and to the checkpoint's own elsewhere; `device` to CUDA when there
     is one; `auto` spreads the model over all there are. `quantise="nf4"` keeps the weights in 4 bits.
-    `template` names one of ours, see models/templates.py; `max_pixels` bounds the size of pictures.
+    `template` names one of ours (see models/templates.py) or `own`; `max_pixels` bounds the size of
+    pictures.
+    """
+
+    dtype: str | None = None
+    device: str | None = None
+    quantise: str | None = None
+    template: str | None = None
+    attention: str | None = None
+    max_pixels: int | None = None
+
+
+def load_folder(folder: Path, *, name: str, options: Options) -> Loaded:
+    """Load an image-text checkpoint.
+
     Raises `ModelError` in one sentence for whatever is wrong with the checkpoint,
-    `UnknownNameError` for an option that does not exist.
+    `UnknownNameError` for an option that does not exist or does not fit.
     """
     import torch
     from transformers import AutoModelForImageTextToText
 
-    device, target = _device(device)
-    dtype = dtype or ("float32" if target.type == "cpu" else "auto")
+    device, target = _device(options.device)
+    dtype = options.dtype or ("float32" if target.type == "cpu" else "auto")
     if dtype not in DTYPES:
         raise UnknownNameError(f"{dtype!r} is no dtype; use one of {', '.join(DTYPES)}")
-    if attention is not None and attention not in ATTENTION:
-        raise UnknownNameError(f"{attention!r} is no attention; use one of {', '.join(ATTENTION)}")
+    if options.attention is not None and options.attention not in ATTENTION:
+        raise UnknownNameError(f"{options.attention!r} is no attention; use one of {', '.join(ATTENTION)}")
 
     config = checkpoint.check(folder, name)
     family = FAMILIES.get(str(config["model_type"]))
-    chosen = _template(template, str(config["model_type"]), name)
-    placed = _four_bits(target.type) if quantise else {"device_map": "auto"} if device == "auto" else {}
+    template = _template(options.template, str(config["model_type"]), name)
+    placed = _four_bits(target.type) if options.quantise else {}
+    if device == "auto" and not placed:
+        placed = {"device_map": "auto"}
     _silence()
     try:
         processor = load_processor(folder, config, family, name=name)
@@ -81,7 +88,7 @@ def load_folder(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
-            **({"attn_implementation": attention} if attention else {}),
+            **({"attn_implementation": options.attention} if options.attention else {}),
             **placed,
         )
         # transformers fills what is missing with random numbers; such a model must not be measured.
@@ -104,18 +111,18 @@ def load_folder(
         raise ModelError(f"{name} is an encoder-decoder model, which the local engine does not ask")
     if family:
         family.complete(processor, model.config)
-    if chosen:
-        processor.chat_template = chosen.text
-    if max_pixels is not None:
-        _limit_pixels(processor, family, max_pixels, name)
+    if template:
+        processor.chat_template = template.text
+    if options.max_pixels is not None:
+        _limit_pixels(processor, family, options.max_pixels, name)
     return Loaded(
         model,
         processor,
         family,
         str(model.dtype).removeprefix("torch."),
-        template=template if chosen else None,
-        attention=attention,
-        max_pixels=max_pixels,
+        template=options.template if template else None,
+        attention=options.attention,
+        max_pixels=options.max_pixels,
     )
 
 

@@ -37,13 +37,11 @@ def _load(folder: Path, config: dict[str, Any], family: Family | None) -> Any:
 
     from_here: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     named = _class_name(folder, config)
-    kind = (family.assemble(named) if family and named else None) or (
-        processor_class_from_name(named) if named else None
-    )
-    ours = kind is not None and not kind.__module__.startswith("transformers.")
-    if kind is None or not (ours or "video_processor" in kind.get_attributes()):
-        return AutoProcessor.from_pretrained(folder, backend="pil", **from_here)
-    return _assemble(_without_videos(kind), folder, from_here)
+    ours: Any = family.assemble(named) if family and named else None
+    kind: Any = ours or (processor_class_from_name(named) if named else None)
+    if ours or (kind and "video_processor" in kind.get_attributes()):
+        return _assemble(_without_videos(kind), folder, from_here)
+    return AutoProcessor.from_pretrained(folder, backend="pil", **from_here)
 
 
 def _assemble(kind: Any, folder: Path, from_here: dict[str, Any]) -> Any:
