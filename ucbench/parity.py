@@ -1,9 +1,9 @@
 """Whether the fast ways of asking a model give the answers of the slow one.
 
 The same questions are asked three times: one at a time and in left-padded batches, both by transformers'
-`generate` on whole prompts, and by the local engine, which shares the image prefix where it can. All three
-decode greedily. In exact arithmetic their answers are the same; in fp32 nearly always; in bf16 sums that are
-added in another order turn near ties round. What that changes is measured here: tokens, verdicts, scores.
+`generate` on whole prompts, and by the local engine, which shares what it can. All three decode greedily.
+In exact arithmetic their answers are the same; in fp32 nearly always; in bf16 sums that are added in another
+order turn near ties round. What that changes is measured here: tokens, verdicts, scores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ucbench.files import write_text
 from ucbench.judges.base import reference
 from ucbench.metrics.parts import TEXT_KINDS
 from ucbench.models.base import OutOfMemoryError
-from ucbench.models.local import SHARED_PREFIX, LocalVLM
+from ucbench.models.local import LocalVLM
 from ucbench.record import Entry, Frozen, JudgeRef, TrackRef, run_id
 from ucbench.runs import Run
 from ucbench.tracks.scoring import check_judge, scoring
@@ -52,8 +52,8 @@ Progress = Callable[[int, int], None]
 
 
 class Way(Frozen):
-    """One way of asking: `one_at_a_time`, `batched`, and `shared_prefix` or `engine` (where the engine of
-    this architecture shares nothing).
+    """One way of asking: `one_at_a_time`, `batched`, and what the engine shares: `shared_prefix`,
+    `shared_vision`, or nothing (`engine`).
 
     `seconds` is everything from the picture to the answer's tokens, `tokens` what was generated. `scores` are
     the overall scores of these answers alone, by their key.
@@ -164,7 +164,7 @@ def parity(
     run = Run(out / vlm.entry.slug / run_id(vlm.entry, whole, engine.ENGINE_VERSION))
 
     plain = _Plain(vlm)
-    fast = SHARED_PREFIX if vlm.engine_path == SHARED_PREFIX else ENGINE
+    fast = ENGINE if vlm.engine_path in (ONE_AT_A_TIME, BATCHED) else vlm.engine_path
     items = [(sample, question) for sample in samples for question in sample.questions]
     plain.ask(items[:1])  # what is made once, such as kernels, is in nobody's time
     batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
@@ -271,15 +271,7 @@ class _Plain:
 
     def _generate(self, items: Sequence[Item], **options: Any) -> tuple[Tensor, Any]:
         vlm = self._vlm
-        inputs = vlm.processor(
-            # A list a prompt, as some processors would read a flat one as the pictures of one prompt.
-            images=[[sample.image.load()] for sample, _ in items],
-            text=[vlm.prompts.render(question.text) for _, question in items],
-            add_special_tokens=vlm.prompts.add_special_tokens,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(vlm.model.device, vlm.model.dtype)
+        inputs = vlm.whole_inputs(items)
         output = vlm.model.generate(**inputs, return_dict_in_generate=True, **options)
         return inputs["input_ids"], output
 
