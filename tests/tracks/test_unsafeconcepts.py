@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -494,13 +493,12 @@ def test_versions_tell_sets_apart(whole: UnsafeConcepts, copy: Path) -> None:
     (copy / "metadata.jsonl").unlink()
     write(copy / "metadata.jsonl", rows)
     (copy / "perception_metadata.jsonl").unlink()
-    swapped = track(data=str(copy))
+    swapped = track(data=str(copy)).version
     (copy / "metadata.jsonl").unlink()
     write(copy / "metadata.jsonl", [*rows[1:], rows[0]])
-    moved = track(data=str(copy))
-    assert len({swapped.version, moved.version, whole.version}) == 3
-    sources = Sources(data=str(copy))
-    assert UnsafeConcepts(replace(sources)).version == moved.version
+    moved = track(data=str(copy)).version
+    assert len({swapped, moved, whole.version}) == 3
+    assert track(data=str(copy)).version == moved
 
 
 # ucbench dataset split --------------------------------------------------------------------------------------
