@@ -5,7 +5,8 @@
         assert server.most_at_once <= 8
 
 It listens on 127.0.0.1 in a thread of this process. What it saw is counted: requests, how many at once,
-how often each question was answered, what came in while it had asked for a pause.
+how often each question was answered, what came in while it had asked for a pause, the seconds that all
+requests took together.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ class ChatServer:
         self.bodies: list[Body] = []
         self.pauses = 0
         self.during_pauses = 0
+        self.seconds = 0.0
         self._faulted: Counter[str] = Counter()
         self._script = deque(self.behaviour.script)
         self._random = random.Random(self.behaviour.seed)
@@ -170,6 +172,7 @@ class ChatServer:
             return turned_away
         latency = rules.latency(body) if callable(rules.latency) else rules.latency
         if latency:
+            self.seconds += latency
             await asyncio.sleep(latency)
         while rules.holds and rules.holds(body, self):
             await asyncio.sleep(0.005)
