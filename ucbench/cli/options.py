@@ -22,7 +22,9 @@ EMBEDDED = "embedded:tiny-vlm"
 
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
 Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
-JudgeName = Annotated[str, typer.Option("--judge", help="rules, classifier or classifier:official.")]
+JudgeName = Annotated[
+    str, typer.Option("--judge", help="rules, classifier, classifier:official or llm:MODEL@URL.")
+]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, auto (all GPUs together); found out by default.")
