@@ -210,9 +210,15 @@ def test_names_of_the_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert judge.name == "rating:acme/judge"
     assert "secret" not in judge.id
     judge.close()
-    for name in ("rating", "rating:acme/judge", "rating:@http://localhost/v1", "rating:acme/judge@ftp://x"):
-        with pytest.raises(UnknownNameError, match="rating:MODEL@URL"):
+    for name in (
+        "rating",
+        "rating:acme/judge",
+        "rating:@http://localhost/v1",
+        "rating:acme/judge@ftp://u:secret@x",
+    ):
+        with pytest.raises(UnknownNameError, match="rating:MODEL@URL") as caught:
             judges.load(name)
+        assert "secret" not in str(caught.value)
 
 
 class Talker:

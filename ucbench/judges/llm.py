@@ -272,12 +272,14 @@ def service(kind: str, name: str) -> Service:
     """Where the model of a judge `kind:name` is; the names, keys and errors are those of `load`."""
     from ucbench.models.endpoint.client import Service
 
-    model, at, place = name.rpartition("@")
-    if not at or not model or not re.match(r"https?://[^\s/]|hf(?::\S+)?$", place):
+    # An address may hold an @ of its own, behind a user and password, which no message repeats.
+    found = re.fullmatch(r"(.+?)@(https?://[^\s/]\S*|hf(?::\S+)?)", name)
+    if found is None:
         raise UnknownNameError(
-            f"the judge {kind}:{name} says not where its model is; write {kind}:MODEL@URL with the base URL "
-            f"of an OpenAI-compatible endpoint, or {kind}:MODEL@hf"
+            f"the judge {kind}:{name.partition('@')[0]} says not where its model is; write {kind}:MODEL@URL "
+            f"with the base URL of an OpenAI-compatible endpoint, or {kind}:MODEL@hf"
         )
+    model, place = found[1], found[2]
     variable = KEY if os.environ.get(KEY) else None
     if place.startswith("http"):
         return Service(model=model, endpoint=place, key_env=variable)
