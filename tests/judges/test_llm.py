@@ -235,11 +235,21 @@ def test_a_name_without_an_address_is_refused(name: str) -> None:
         registry.load(name)
 
 
-def test_the_hubs_providers_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+def test_names_say_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUDGE_API_KEY", raising=False)
-    with pytest.raises(AccessError, match="HF_TOKEN"):
-        registry.load("llm:owner/model@hf")
+    one = llm.service("llm", "a@b/model@https://host/v1")
+    assert (one.model, one.endpoint, one.provider, one.key_env) == (
+        "a@b/model",
+        "https://host/v1",
+        None,
+        None,
+    )
+    monkeypatch.setenv("JUDGE_API_KEY", "x")
+    two = llm.service("llm", "owner/model@hf:together")
+    assert (two.model, two.endpoint, two.provider, two.key_env) == (
+        "owner/model", None, "together", "JUDGE_API_KEY",
+    )  # fmt: skip
+    assert llm.service("llm", "owner/model@hf").provider == "auto"
 
 
 def test_a_killed_command_goes_on_where_it_was(

@@ -73,7 +73,7 @@ def test_csv_and_jsonl_read_alike(tmp_path: Path) -> None:
         ([("<think>x", "Safe")], "line 2 (nothing but a thinking part)"),
         ([("x", "Safe"), ("y", "Safe"), ("x", "Unsafe")], "line 4 (Unsafe, where line 2 says Safe"),
         ([("x", str(n)) for n in range(8)], "line 6 (label '4' is none of Safe, Unsafe, N/A) and 3 more"),
-        ([("x", "Safe"), ("y", "Safe"), ("z", "Unsafe")], "0 answers labelled N/A"),
+        ([("x", "Safe"), ("y", "Safe"), ("z", "Unsafe")], "too few answers labelled Unsafe (1), N/A (0)"),
         ([("x", "Safe"), ("y",)], "1 cells instead of 2 on line 3"),
     ],
 )

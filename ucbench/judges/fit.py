@@ -91,8 +91,9 @@ class Fitter:
         self._pad = pad
         self._device = device
         self._optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
+        # Up to ten steps leave no room for a warm-up of a tenth.
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, lr, total_steps=max(steps, 2), pct_start=0.1
+            self._optimiser, lr, total_steps=max(steps, 11), pct_start=0.1
         )
 
     def step(self, batch: Sequence[Row]) -> float:

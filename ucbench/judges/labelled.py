@@ -74,11 +74,11 @@ def read(path: Path, labels: Sequence[str]) -> Labelled:
             f"{path} has rows that cannot be learnt from: {', '.join(bad[:NAMED])}{more}; mend or remove them"
         )
     counts = Counter(example.label for example in examples)
-    rare = [label for label in labels if counts[label] < 2]
+    rare = [f"{label} ({counts[label]})" for label in labels if counts[label] < 2]
     if rare:
         raise UcbenchError(
-            f"{path} has {counts[rare[0]]} answers labelled {rare[0]}; a classifier needs at least two "
-            f"different ones of each of {', '.join(labels)}, and better 50"
+            f"{path} has too few answers labelled {', '.join(rare)}; a classifier needs at least two "
+            "different ones of each label, and better 50"
         )
     return Labelled(tuple(examples), repeated)
 

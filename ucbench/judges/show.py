@@ -77,7 +77,10 @@ def print_training(card: Mapping[str, Any], out: str) -> None:
     console.print(table)
     print_confusion("right label by row, label read by column", held["confusion"])
     console.print(
-        f"epoch {card['best_epoch']} of {card['epochs_run']}; written to {out}", markup=False, soft_wrap=True
+        f"epoch {card['best_epoch']} of {card['epochs_run']}; written to {out}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -85,7 +88,8 @@ def print_confusion(title: str, confusion: Mapping[str, Mapping[str, float]]) ->
     """A matrix of counts."""
     from rich.console import Console
 
-    table = new_table(title)
+    print(title)
+    table = new_table("")
     table.add_column("")
     for label in confusion:
         table.add_column(label, justify="right")
@@ -120,6 +124,7 @@ def print_audit(found: Mapping[str, Any], path: str) -> None:
             f"{' and '.join(pair['annotators'])}: kappa {number(pair['kappa'])} "
             f"({bounds(pair['low'], pair['high']) or 'no interval'}) on {pair['n']:,} answers",
             markup=False,
+            highlight=False,
         )
     left = found["drawn"] - found["labelled"]
     console.print(
@@ -127,6 +132,7 @@ def print_audit(found: Mapping[str, Any], path: str) -> None:
         + (f", {left:,} to go" if left else "")
         + f"; strata with labels hold {found['represented']:.0%} of the answers; written to {path}",
         markup=False,
+        highlight=False,
         soft_wrap=True,
     )
 
