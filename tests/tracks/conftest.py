@@ -142,7 +142,9 @@ class Hub:
     def reply(self, ask: BaseHTTPRequestHandler) -> None:
         length = int(ask.headers.get("Content-Length") or 0)
         body = ask.rfile.read(length).decode()
-        status, content, headers = self.route(unquote(urlsplit(ask.path).path), body)
+        asked = urlsplit(ask.path)
+        deep = parse_qs(asked.query).get("recursive", ["false"])[0].lower() == "true"
+        status, content, headers = self.route(unquote(asked.path), body, deep)
         ask.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             ask.send_header(name, value)
@@ -150,7 +152,7 @@ class Hub:
         if ask.command != "HEAD":
             ask.wfile.write(content)
 
-    def route(self, path: str, body: str) -> tuple[int, bytes, dict[str, str]]:
+    def route(self, path: str, body: str, deep: bool) -> tuple[int, bytes, dict[str, str]]:
         if self.gated:
             return 403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."}
         api, found = f"/api/datasets/{self.name}", {"X-Repo-Commit": self.SHA}
@@ -160,8 +162,12 @@ class Hub:
             return 200, json.dumps({**about, "tags": [], "downloads": 0, "likes": 0}).encode(), found
         if path.startswith(f"{api}/tree/{self.SHA}"):
             below = path.removeprefix(f"{api}/tree/{self.SHA}").strip("/")
+            start = len(below) + 1 if below else 0
             inside = [file for file in self.files if file.startswith(f"{below}/" if below else "")]
-            return 200, json.dumps([self.entry(file) for file in inside]).encode(), found
+            folders = {file[: file.index("/", start)] for file in inside if "/" in file[start:]}
+            shown = inside if deep else [file for file in inside if "/" not in file[start:]]
+            tree = [{"type": "directory", "path": folder, "oid": self.SHA, "size": 0} for folder in folders]
+            return 200, json.dumps([*tree, *map(self.entry, shown)]).encode(), found
         if path == f"{api}/paths-info/{self.SHA}":
             wanted = [value for values in parse_qs(body).values() for value in values]
             return (

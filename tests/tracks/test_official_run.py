@@ -315,10 +315,10 @@ def test_the_board_is_verified_without_the_data(
     assert done.stdout.count("pictures not at hand") == 2
     run, record = run_of(store, "acme/scripted")
     copy = Run(tmp_path / "runs" / run.folder.parent.name / run.run_id)
-    rows = run.answers().to_dict("records")
+    rows: list[dict[str, Any]] = run.answers().replace({float("nan"): None}).to_dict("records")  # type: ignore[assignment]
     rows[10] = {**rows[10], "prompt": "Is this image lovely?"}
     rows[-1] = {**rows[-1], "expected": "Safe"}
-    copy.write_answers(rows)  # type: ignore[arg-type]
+    copy.write_answers(rows)
     judge = judges.load("rules")
     evaluate.judge_answers(copy, judge)
     copy.write_record(evaluate.score(record, copy, judge, registry.load("unsafeconcepts")))
