@@ -38,7 +38,7 @@ class VLM(Protocol):
 
     @property
     def engine_path(self) -> str:
-        """Which path answers: shared_prefix, one_at_a_time, endpoint or saved."""
+        """Which path answers: shared_prefix, shared_vision, batched, one_at_a_time, endpoint or saved."""
         ...
 
     def plan(self, samples: Sequence[Sample], batch_size: int) -> list[Batch]:
