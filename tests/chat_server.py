@@ -37,7 +37,7 @@ Body = dict[str, Any]
 FAULTS = (
     "429", "429-date", "429-bare", "429-quota", "500", "502", "503", "503-after", "504", "cut", "hang",
     "filter-400", "filter-azure", "filter-403", "filter-finish", "malformed", "not-chat", "no-choices",
-    "error-200", "400", "401", "402", "403", "404", "413",
+    "error-200", "301", "400", "401", "402", "403", "404", "413",
 )  # fmt: skip
 
 
@@ -294,6 +294,7 @@ class ChatServer:
             "not-chat": lambda: JSONResponse(["surprise"]),
             "no-choices": lambda: JSONResponse({"id": "x", "choices": []}),
             "error-200": lambda: JSONResponse({"error": {"message": "upstream failed", "code": 502}}),
+            "301": lambda: Response(status_code=301, headers={"location": "https://elsewhere.invalid/v1"}),
             "400": lambda: _error(400, "This model's maximum context length is exceeded", "context_length"),
             "401": lambda: _error(401, "key revoked", "invalid_api_key"),
             "402": lambda: _error(402, "out of credit", "payment_required"),

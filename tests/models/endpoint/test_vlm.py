@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,18 +135,18 @@ def test_one_slow_answer_holds_up_no_other(chat_server: Callable[..., Any]) -> N
 
     def holds(body: dict[str, Any], server: Any) -> bool:
         # With the first request that makes all but this one.
-        return first in json.dumps(body["messages"], ensure_ascii=False) and len(server.answered) < n
+        return body["messages"][-1]["content"][1]["text"] == first and len(server.answered) < n
 
     server = chat_server(holds=holds)
     vlm = load(server, concurrency=2)
     order = [
-        answer.question_id
+        (answer.sample_id, answer.question_id)
         for group in vlm.answer_stream(vlm.plan(samples, 10**6)[0].items)
         for answer in group
     ]
     vlm.close()
-    assert order[-1] == "perception"
-    assert len(order) == n
+    assert len(order) == len(set(order)) == n
+    assert order.index((samples[0].id, "perception")) >= n - 2, "it and the last of the others may cross"
 
 
 def test_the_service_goes_down_and_comes_back(chat_server: Callable[..., Any], tmp_path: Path) -> None:
@@ -160,6 +159,16 @@ def test_the_service_goes_down_and_comes_back(chat_server: Callable[..., Any], t
     _, answers = evaluate(load(server, concurrency=4), tmp_path, 10)
     assert answers["error"].isna().all()
     assert list(server.doubled.values()) == [2], "only the first request was made twice"
+
+
+def test_what_a_service_never_takes_does_not_end_the_run(
+    chat_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = chat_server(script=("ok",) * 11 + ("400",) * 40)
+    record, answers = evaluate(load(server, concurrency=2), tmp_path, 10)
+    assert record.counts.errors == {"provider_error": 40}
+    assert answers["reason"].str.contains("context length").sum() == 40
+    assert record.status == "incomplete"
 
 
 def test_a_key_that_is_withdrawn_ends_the_run_and_keeps_its_answers(

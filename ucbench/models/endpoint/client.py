@@ -218,6 +218,7 @@ class ChatClient:
                     continue
                 except RetriedError as failure:
                     last = failure
+                    self._reached = self._reached or not isinstance(failure, UnreachableError)
                     if isinstance(failure, RateLimitedError):
                         limited += 1
                     else:
@@ -307,7 +308,7 @@ def _session(service: Service, key: keys.Key) -> AsyncInferenceClient:
 
 
 async def _raise_for_status(response: Response) -> None:
-    if response.is_error:
+    if not response.is_success:
         await response.aread()
         response.raise_for_status()
 

@@ -164,6 +164,8 @@ class Reader:
                 else f"export its key as {self.key}, or name another variable with --key-env"
             )
             return DeniedError(f"{self.place} does not let us ask {self.model} ({said}); {advice}")
+        if status < 400:
+            return NotFoundError(f"{self.place} sends us elsewhere ({status}); give the address it moved to")
         if status in (404, 405) or (status < 500 and _NO_MODEL.search(complaint.code)):
             return NotFoundError(
                 f"{self.place} has no model {self.model} to chat with ({said}); "

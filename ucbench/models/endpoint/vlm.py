@@ -10,7 +10,7 @@ from ucbench.errors import AccessError, BadImageError
 from ucbench.models.base import Batch
 from ucbench.models.endpoint.client import ChatClient
 from ucbench.models.endpoint.costs import Prices
-from ucbench.models.endpoint.failures import RefusedError, RequestError, TimedOutError
+from ucbench.models.endpoint.failures import RefusedError, RequestError, RetriedError, TimedOutError
 from ucbench.models.endpoint.messages import ChatRequest, Reply, data_uri
 from ucbench.provenance import REMOTE
 from ucbench.record import Entry, Usage
@@ -79,18 +79,18 @@ class EndpointVLM:
         `AccessError` when the service fails one question after the other.
         """
         broken: deque[Answer] = deque()
-        in_a_row, enough = 0, GIVE_UP * self._client.service.concurrency
+        in_a_row, last, enough = 0, "", GIVE_UP * self._client.service.concurrency
         for group in self._client.groups(self._requests(items, broken)):
             answers = [broken.popleft() for _ in range(len(broken))]
             for (sample, question), outcome in group:
                 answers.append(self._read(sample, question, outcome))
-                failed = isinstance(outcome, RequestError) and not isinstance(outcome, RefusedError)
-                in_a_row = in_a_row + 1 if failed else 0
+                in_a_row = in_a_row + 1 if isinstance(outcome, RetriedError) else 0
+                last = outcome.reason if isinstance(outcome, RetriedError) else ""
             yield answers
             if in_a_row >= enough:
                 raise AccessError(
                     f"{self._client.service.place} failed {in_a_row} questions one after the other, the last "
-                    f"with: {answers[-1].reason}; what was answered is kept, start the same command again"
+                    f"with: {last}; what was answered is kept, start the same command again"
                 )
         if broken:
             yield list(broken)
