@@ -48,6 +48,7 @@ def seven_b(device: str, *, toy: bool = False) -> Loaded:
     processor = AutoProcessor.from_pretrained(EMBEDDED, backend="pil")
     processor.image_processor.size = {"shortest_edge": 336}
     processor.image_processor.crop_size = {"height": 336, "width": 336}
+    processor.image_processor.do_center_crop = True
     processor.patch_size = 14
     processor.num_additional_image_tokens = 1
     processor.vision_feature_select_strategy = "default"

@@ -33,7 +33,8 @@ def test_the_eight_of_the_paper() -> None:
     runs = {row["paper"]: row["runs"] for row in listing.models(paper_only=True)}
     assert runs == {
         "LLaVA-7B": "native", "LLaVA-13B": "native", "InstructBLIP-7B": "native",
-        "InstructBLIP-13B": "native", "Qwen2-VL": "native", "InternLM-XComposer2": "endpoint", "CogVLM": "endpoint", "GPT-4V": "saved",
+        "InstructBLIP-13B": "native", "Qwen2-VL": "native", "InternLM-XComposer2": "endpoint",
+        "CogVLM": "endpoint", "GPT-4V": "saved",
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def load_processor(folder: Path, config: dict[str, Any], family: Family | None, 
     try:
         return _load(folder, config, family)
     except ImportError as error:
-        missing = next((package for package in _PACKAGES if package in str(error)), None)
+        missing = next((package for package in _PACKAGES if package in str(error).lower()), None)
         if missing is None:
             raise
         raise ModelError(

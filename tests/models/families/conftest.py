@@ -230,9 +230,10 @@ def gemma3(folder: Path) -> Path:
         vision_config=siglip(32, 8),
         text_config=text_config(
             "gemma3_text", words, sliding_window=8, head_dim=12, query_pre_attn_scalar=12,
-            layer_types=["sliding_attention", "full_attention"],
+            layer_types=["sliding_attention", "full_attention"], tie_word_embeddings=False,
         ),
         mm_tokens_per_image=4,
+        tie_word_embeddings=False,
         **{f"{name.removesuffix('_token')}_token_index": words.convert_tokens_to_ids(token)
            for name, token in named.items()},
     )  # fmt: skip
