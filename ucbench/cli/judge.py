@@ -129,7 +129,7 @@ def judge_train(
     settings = train.Settings(epochs, batch_size, lr, held_out, dev, patience, seed)
 
     def tell(epoch: int, of: int, loss: float, f1: float) -> None:
-        terminal.say(f"epoch {epoch} of {of}: loss {loss:.4f}, macro F1 {f1:.3f} where it stops")
+        terminal.say(f"epoch {epoch} of {of}: loss {loss:.4f}, dev macro F1 {f1:.3f}")
 
     with resumable("nothing was written"):
         card = train.train(data, kind, out, base=base, settings=settings, device=device, report=tell)
