@@ -63,8 +63,8 @@ def kappa_interval(
     logarithm, with Student's t on the effective number of clusters. The standard error is never taken for
     less than that of independent answers. Where nothing disagrees there is no spread to resample: there the
     lower end is where Wilson's interval of the agreement, on the effective number of clusters, puts it.
-    None without a kappa or with fewer than two clusters. Simulated with kappas of .71 and .95, 15 and 75 unequal
-    clusters, it covered .94 to .98.
+    None without a kappa or with fewer than two clusters. Simulated with kappas of .71 and .95 and 15
+    and 75 unequal clusters, it covered .94 to .98.
     """
     import numpy as np
 
