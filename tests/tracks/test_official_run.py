@@ -313,7 +313,7 @@ def test_the_board_is_verified_without_the_data(
     done = CliRunner().invoke(app, ["board", "verify", str(store)])
     assert done.exit_code == 0
     assert done.stdout.count("pictures not at hand") == 2
-    run, record = run_of(store, "acme/scripted")
+    run, record = run_of(store, "acme/aligned")
     copy = Run(tmp_path / "runs" / run.folder.parent.name / run.run_id)
     rows: list[dict[str, Any]] = run.answers().replace({float("nan"): None}).to_dict("records")  # type: ignore[assignment]
     rows[10] = {**rows[10], "prompt": "Is this image lovely?"}
