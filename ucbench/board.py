@@ -96,6 +96,7 @@ def assemble(stores: Sequence[Path]) -> Board:
         "as_of": max(measured).isoformat(timespec="seconds") if measured else None,
         "rank_key": RANK_KEY,
         "suites": {suite.id: suite.version for suite in SUITES},
+        "guards": {run.run_id: record.entry.guard for run, record in entries if record.entry.guard},
         "runs": {
             run.run_id: {path.relative_to(run.folder).as_posix(): digest(path) for path in _files(run)}
             for run, _ in sorted(entries, key=lambda pair: pair[0].run_id)
@@ -153,8 +154,8 @@ def _with_later_columns(rows: pa.Table) -> pa.Table:
     columns = {name: rows.column(name) for name in rows.column_names}
     for field in _schema(_types()):
         key = next((key for key in KEYS if field.name in {f"{key}{part}" for part in _SCORE_TYPES}), None)
-        if field.name == JOINED and JOINED not in columns:
-            columns[JOINED] = pa.nulls(len(rows), field.type)
+        if field.name in (JOINED, GUARD) and field.name not in columns:
+            columns[field.name] = pa.nulls(len(rows), field.type)
         elif key is not None and key not in rows.column_names and field.name not in columns:
             none = 0 if field.name.endswith("_n") else None
             columns[field.name] = pa.array([none] * len(rows), field.type)
@@ -207,6 +208,8 @@ def unranked_reason(row: Joined) -> str | None:
 
 #: The column that names the runs joined to the leading one.
 JOINED = "joined"
+#: The column that marks guard models: the format they are asked in.
+GUARD = "guard"
 #: Columns of the tables and their types: t(ext), f(raction or seconds), i(nteger), w(hen).
 _IDENTITY_TYPES = {
     "run_id": "t", "model": "t", "entry": "t", "revision": "t", "dtype": "t", "adapter": "t",
@@ -214,7 +217,7 @@ _IDENTITY_TYPES = {
     "trained_on": "t", "track": "t", "track_version": "t", "split": "t", "draw": "i", "n_samples": "i",
     "n_questions": "i", "judge": "t", "provenance": "t", "source": "t", "status": "t", "engine": "t",
     "measured_at": "w", "seconds": "f", "code_version": "t", "rank_low": "i", "rank_high": "i",
-    "ranked_among": "i", "unranked": "t", "joined": "t",
+    "ranked_among": "i", "unranked": "t", "joined": "t", "guard": "t",
 }  # fmt: skip
 _SCORE_TYPES = {"": "f", "_low": "f", "_high": "f", "_coverage": "f", "_n": "i"}
 _BREAKDOWN_TYPES = {
@@ -298,6 +301,7 @@ def _row(joined: Joined) -> dict[str, Any]:
         "ranked_among": None,
         "unranked": unranked_reason(joined),
         JOINED: joined.note,
+        GUARD: entry.guard,
     }
     for key in KEYS:
         score = joined.scores.get(key, Score(value=None))

@@ -10,7 +10,7 @@ import fcntl
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from ucbench import __version__, provenance, runs
 from ucbench.errors import StoreError, UcbenchError
 from ucbench.journal import Journal, Line, read
 from ucbench.judges.base import Judge, reference
+from ucbench.judges.guard import judge_items
 from ucbench.models.base import VLM, Batch, OutOfMemoryError, StreamingVLM
 from ucbench.record import Engine, Entry, RunRecord, TrackRef, Usage, run_id
 from ucbench.runs import Run
@@ -71,9 +72,28 @@ def plan(
     if batch_size < 1:
         raise UcbenchError(f"--batch-size must be at least 1, not {batch_size}")
     split = choose_split(vlm.entry, track, split)
-    samples, reference = choose_samples(track, split, draw, limit)
+    samples, reference = _taken(vlm, *choose_samples(track, split, draw, limit))
     folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
     return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
+
+
+def _taken(vlm: VLM, samples: list[Sample], reference: TrackRef) -> tuple[list[Sample], TrackRef]:
+    """The questions that the model takes: most take all, and a guard has no answer to some.
+
+    Raises `UcbenchError` when it takes none.
+    """
+    takes: Callable[[Question], bool] | None = getattr(vlm, "takes", None)
+    if takes is None:
+        return samples, reference
+    taken = [replace(sample, questions=tuple(filter(takes, sample.questions))) for sample in samples]
+    taken = [sample for sample in taken if sample.questions]
+    if not taken:
+        raise UcbenchError(
+            f"{vlm.entry.model} is a guard, whose verdicts answer no question of track {reference.id}; take "
+            "another track, or --guard none to ask it as any other model"
+        )
+    n_questions = sum(len(sample.questions) for sample in taken)
+    return taken, reference.model_copy(update={"n_samples": len(taken), "n_questions": n_questions})
 
 
 def choose_samples(
@@ -182,7 +202,7 @@ def evaluate(
                 batch_size=None if isinstance(vlm, StreamingVLM) else batch_size,
                 processes=processes.size,
                 out_of_memory_halvings=halvings,
-                notes=(*(vlm.notes if isinstance(vlm, StreamingVLM) else ()), *_notices(track)),
+                notes=(*getattr(vlm, "notes", ()), *_notices(track)),
             ),
             usage=_usage(vlm, answers),
             started_at=started,
@@ -221,7 +241,7 @@ def judge_answers(run: Run, judge: Judge, *, again: bool = False) -> None:
     items = runs.items(answers)
     content = runs.items_digest(items)
     if again or not _judged(run, judge, answers, content):
-        run.write_judgements(judge.id, judge.judge(items), content)
+        run.write_judgements(judge.id, judge_items(judge, items), content)
 
 
 def _judged(run: Run, judge: Judge, answers: pd.DataFrame, content: str) -> bool:
@@ -317,6 +337,7 @@ def _written(run: Run) -> dict[Key, Line]:
                 int(fields.thinking_tokens),
                 _whole_number(getattr(fields, "input_tokens", None)),
                 _words(getattr(fields, "reason", None)),
+                _words(getattr(fields, "guard", None)),
             )
             lines[answer.sample_id, answer.question_id] = Line(answer, float(fields.seconds))
     for path in _journals(run.folder):
@@ -428,6 +449,7 @@ def answer_row(question: Question, concept: Concept, answer: Answer, seconds: fl
         "thinking_tokens": answer.thinking_tokens,
         "input_tokens": answer.input_tokens or None,
         "reason": answer.reason,
+        "guard": answer.guard,
         "seconds": seconds,
     }
 

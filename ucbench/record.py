@@ -40,7 +40,8 @@ class Entry(Frozen):
     """What is ranked: everything about the model that could change an answer.
 
     `template` names a chat template of ours (`llava_v1`), `attention` an implementation that was chosen,
-    `max_pixels` bounds the size of pictures; None is the model's own.
+    `max_pixels` bounds the size of pictures; None is the model's own. `guard` marks a guard model: the name
+    of the format it is asked in with a digest of its prompts and policies (see models/guards).
     """
 
     model: str
@@ -51,6 +52,7 @@ class Entry(Frozen):
     template: str | None = None
     attention: str | None = None
     max_pixels: int | None = Field(None, ge=1)
+    guard: str | None = None
     decoding: Decoding = Field(default_factory=Decoding)
     trained_on: tuple[str, ...] = ()
 
@@ -117,7 +119,10 @@ class Scores(Frozen):
 
 
 class Counts(Frozen):
-    """What became of the questions. The three kinds of non-answer are kept apart."""
+    """What became of the questions. The three kinds of non-answer are kept apart.
+
+    `verdicts`: how many verdicts of a guard stand for all those answers; None for other models.
+    """
 
     questions: int = 0
     answered: int = 0
@@ -127,6 +132,7 @@ class Counts(Frozen):
     truncated: int = 0
     perception_read_by: dict[str, int] = {}
     rated_by: dict[str, int] = {}
+    verdicts: int | None = None
 
 
 class Engine(Frozen):
@@ -182,7 +188,7 @@ class RunRecord(Frozen):
 
 
 #: Options of an entry that came after the first records.
-_LATER = ("template", "attention", "max_pixels")
+_LATER = ("template", "attention", "max_pixels", "guard")
 
 
 def run_id(entry: Entry, track: TrackRef, engine_version: str) -> str:

@@ -29,9 +29,9 @@ ANSWER_COLUMNS = (
 )  # fmt: skip
 JUDGEMENT_COLUMNS = ("sample_id", "question_id", "label", "how", "probs")
 #: Written only where a row has them: what few tracks and judges need.
-MORE_ANSWER_COLUMNS = ("context", "reason", "input_tokens")
+MORE_ANSWER_COLUMNS = ("context", "reason", "input_tokens", "guard")
 #: Those of them that a judge is shown.
-JUDGED_COLUMNS = ("context",)
+JUDGED_COLUMNS = ("context", "guard")
 MORE_JUDGEMENT_COLUMNS = ("rating_reference", "rating_answer", "judge_error")
 KEY = ["sample_id", "question_id"]
 #: Where a file of judgements says which answers it read.
@@ -200,7 +200,10 @@ def items_digest(asked: Sequence[Item]) -> str:
     """SHA-256 of everything that a judge is shown, in order."""
     content = hashlib.sha256()
     for item in asked:
-        content.update(json.dumps(astuple(item), ensure_ascii=True).encode() + b"\n")
+        shown = astuple(item)
+        # Guards came after the first judgements.
+        shown = shown if item.guard else shown[:-1]
+        content.update(json.dumps(shown, ensure_ascii=True).encode() + b"\n")
     return content.hexdigest()
 
 

@@ -223,7 +223,8 @@ def print_record(record: RunRecord) -> None:
         f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out"
         + ("" if used.cost is None else f", cost {used.cost:,.2f} at the prices given")
     )  # fmt: skip
-    notes = "; ".join(record.engine.notes if used is not None else ())
+    told = used is not None or record.entry.guard
+    notes = "; ".join(record.engine.notes if told else ())
     for line in (
         f"{counts.questions:,} questions, {counts.answered:,} answered with a label, {counts.na:,} N/A, "
         f"{counts.provider_refusals:,} refused by a provider; errors: {errors}; "
@@ -281,7 +282,7 @@ def print_board(board: Board, track: str | None, order: str, split: Split | None
             )
             table.add_row(
                 rank(row["rank_low"], row["rank_high"]),
-                f"{model}\n[dim]{about}[/dim]",
+                f"{model}{'' if absent(row['guard']) else ' [dim](guard)[/dim]'}\n[dim]{about}[/dim]",
                 *(_cell(row, key) for key in shown),
                 style="italic" if row["reported"] else None,
             )
@@ -315,7 +316,8 @@ def print_models(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, justify=justify, no_wrap=True)
     for row in rows:
         paper = f"{row['paper']} in the paper" if row["paper"] else None
-        about = (row["family"], f"licence {row['licence']}", paper, row["note"])
+        guard = f"guard, asked as {row['guard']}" if row["guard"] else None
+        about = (guard, row["family"], f"licence {row['licence']}", paper, row["note"])
         size = row["parameters"]
         table.add_row(
             f"{escape(row['id'])}\n[dim]{escape('; '.join(part for part in about if part))}[/dim]",

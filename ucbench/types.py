@@ -84,6 +84,8 @@ class Answer:
     `tokens` counts the generated tokens, `thinking_tokens` those of a reasoning part that was cut
     from `text`. `truncated` says that generation stopped at the token limit. A service that counts them
     tells `input_tokens` as well. `reason` says in a line why there is an error, where that is known.
+    `guard` names the guard whose verdict on the picture this is (`Guard.identity`); it may stand for several
+    questions.
     """
 
     sample_id: str
@@ -95,6 +97,7 @@ class Answer:
     thinking_tokens: int = 0
     input_tokens: int = 0
     reason: str = ""
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)

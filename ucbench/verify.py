@@ -14,6 +14,8 @@ from ucbench import board as boards
 from ucbench import runs
 from ucbench.errors import UcbenchError
 from ucbench.format import model_name
+from ucbench.judges.guard import judge_items
+from ucbench.models import guards
 from ucbench.record import RunRecord, Scores
 from ucbench.restricted import run_id_of
 from ucbench.runs import Run
@@ -154,7 +156,7 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
     except UcbenchError:
         check.rejudged = False
     if check.rejudged:
-        labels = {(v.sample_id, v.question_id): v.label for v in judge.judge(runs.items(answers))}
+        labels = {(v.sample_id, v.question_id): v.label for v in judge_items(judge, runs.items(answers))}
         told = {(r["sample_id"], r["question_id"]): r["label"] for r in stored.to_dict("records")}
         wrong = [key for key in labels.keys() | told.keys() if labels.get(key) != told.get(key)]
         if wrong:
@@ -177,7 +179,10 @@ def _question_differences(answers: pd.DataFrame, record: RunRecord, track: Track
     if track.version != record.track.version:
         return [f"it was asked version {record.track.version} of {track.id}, here is version {track.version}"]
     samples = track.samples(record.track.split, record.track.draw, record.track.limit)
-    asked = {(s.id, q.id): (q.text, q.expected, q.concept_id) for s in samples for q in s.questions}
+    takes = guards.of_identity(record.entry.guard).prompts if record.entry.guard else bool
+    asked = {
+        (s.id, q.id): (q.text, q.expected, q.concept_id) for s in samples for q in s.questions if takes(q)
+    }
     told = {
         (row["sample_id"], row["question_id"]): (row["prompt"], row["expected"], row["concept_id"])
         for row in answers.to_dict("records")

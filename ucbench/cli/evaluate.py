@@ -13,6 +13,7 @@ from ucbench.cli.options import (
     Data,
     Device,
     Dtype,
+    Guard,
     MaxPixels,
     Metadata,
     Out,
@@ -86,6 +87,7 @@ def evaluate(
     template: Template = None,
     attention: Attention = None,
     max_pixels: MaxPixels = None,
+    guard: Guard = None,
     judge: Annotated[
         str | None,
         typer.Option(help="rules (for a new run, if none is named), classifier, classifier:official."),
@@ -128,9 +130,11 @@ def evaluate(
     if service is not None:
         from ucbench.models.endpoint import load as endpoints
         from ucbench.models.endpoint.costs import Prices
+        from ucbench.models.guards import vlm as guards
 
         prices = Prices(price_input, price_output)
         vlm = endpoints.load(service, decoding=decoding, system_prompt=system_prompt, prices=prices)
+        vlm = guards.served(vlm, service.model, guard)
     else:
         vlm = models.load(
             str(model),
@@ -142,6 +146,7 @@ def evaluate(
             template=template,
             attention=attention,
             max_pixels=max_pixels,
+            guard=guard,
         )
     with (
         resumable(),

@@ -39,6 +39,14 @@ Attention = Annotated[
 MaxPixels = Annotated[
     int | None, typer.Option("--max-pixels", min=1, help="Pictures are scaled down to so many pixels.")
 ]
+Guard = Annotated[
+    str | None,
+    typer.Option(
+        "--guard",
+        help="The format of a guard model: llama-guard-4, ...; none asks it like any other model. As known "
+        "of the model, or told by the checkpoint, by default.",
+    ),
+]
 Data = Annotated[
     str | None, typer.Option("--data", help="The track's data: a folder, a file or a Hub id (owner/name).")
 ]

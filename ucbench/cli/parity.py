@@ -66,6 +66,7 @@ def parity(
     from ucbench.errors import ModelError
     from ucbench.judges import registry as judges
     from ucbench.models import registry as models
+    from ucbench.models.guards.vlm import GuardVLM
     from ucbench.models.local import LocalVLM
     from ucbench.record import Decoding
     from ucbench.tracks import registry as tracks
@@ -86,6 +87,8 @@ def parity(
         attention=attention,
         max_pixels=max_pixels,
     )
+    if isinstance(vlm, GuardVLM):
+        raise ModelError(f"{model} is a guard, and parity compares answers to questions; name another model")
     if not isinstance(vlm, LocalVLM):
         raise ModelError(f"{model} does not run here; parity is about models that this process runs")
     with (

@@ -15,7 +15,8 @@ class Item:
     """An answer beside what was asked; what a judge needs and nothing more.
 
     `expected` is only looked at for `general` questions, whose right answer is an open word, and with
-    `context` for `rated` ones.
+    `context` for `rated` ones. `guard` names the guard that the answer comes from; no judge is shown those,
+    see judges/guard.py.
     """
 
     sample_id: str
@@ -26,6 +27,7 @@ class Item:
     expected: str
     options: tuple[str, ...] = ()
     context: str = ""
+    guard: str = ""
 
 
 class Judge(Protocol):

@@ -27,6 +27,7 @@ class Known(BaseModel):
     licence: str
     paper: str | None = None
     template: str | None = None
+    guard: str | None = None
     also: tuple[str, ...] = ()
     note: str | None = None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ucbench.models import known
 from ucbench.models.families import ALL
+from ucbench.models.families.base import ONE_AT_A_TIME
 from ucbench.models.known import Known
 
 Row = dict[str, Any]
@@ -18,7 +19,7 @@ def models(*, paper_only: bool = False) -> list[Row]:
 
     `memory_gb` is that of the weights in bfloat16. `way` is how the engine asks a native one at best.
     """
-    best = {family.name: family.paths[0] for family in ALL}
+    best = {family.name: (*family.paths, ONE_AT_A_TIME)[0] for family in ALL}
     return [
         {
             **row.model_dump(mode="json", exclude={"also"}),
@@ -39,7 +40,7 @@ def families() -> list[Row]:
         {
             "family": family.name,
             "model_types": list(family.model_types),
-            "ways": [*family.paths, "one_at_a_time"],
+            "ways": [*family.paths, ONE_AT_A_TIME],
             "why": family.why or None,
             "max_pixels": family.limit_pixels is not None,
             "aligns": family.aligns,

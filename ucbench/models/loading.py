@@ -63,6 +63,7 @@ def load_folder(folder: Path, *, name: str, options: Options) -> Loaded:
     `UnknownNameError` for an option that does not exist or does not fit.
     """
     import torch
+    import transformers
     from transformers import AutoModelForImageTextToText
 
     device, target = _device(options.device)
@@ -81,7 +82,9 @@ def load_folder(folder: Path, *, name: str, options: Options) -> Loaded:
     _silence()
     try:
         processor = load_processor(folder, config, family, name=name)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        wrapper = family.wrapper if family else None
+        kind: Any = getattr(transformers, wrapper) if wrapper else AutoModelForImageTextToText
+        model, report = kind.from_pretrained(
             folder,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             use_safetensors=True,
@@ -95,6 +98,8 @@ def load_folder(folder: Path, *, name: str, options: Options) -> Loaded:
         if report["missing_keys"]:
             example = min(report["missing_keys"])
             raise ModelError(f"{name} lacks {len(report['missing_keys'])} weights, such as {example}")
+        if wrapper:
+            model = model.model
         model = model.eval() if placed else model.eval().to(target)
         small = target.type == "cpu" and model.num_parameters() < ONE_THREAD_BELOW
         if small and "OMP_NUM_THREADS" not in os.environ:

@@ -33,7 +33,8 @@ _TAKES_HOLES = ("sdpa", "eager")
 class LocalVLM:
     """A loaded checkpoint. Calls from several threads queue up."""
 
-    def __init__(self, loaded: Loaded, entry: Entry) -> None:
+    def __init__(self, loaded: Loaded, entry: Entry, decoder: type[Decoder] = Decoder) -> None:
+        """`decoder` reads answers off the model; a guard may have its own."""
         self._loaded = loaded
         self._model = loaded.model
         self._processor = loaded.processor
@@ -46,7 +47,7 @@ class LocalVLM:
         self._inputs = (family.inputs if family else Inputs)(
             self._model, self._processor, self._prompts, name=entry.model
         )
-        self._decoder = Decoder(self._model, self._tokenizer, entry.decoding)
+        self._decoder = decoder(self._model, self._tokenizer, entry.decoding)
         self._lock = threading.Lock()
         self._ways = self._possible()
         self.use(self._ways[0])

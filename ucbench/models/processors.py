@@ -21,7 +21,10 @@ def load_processor(folder: Path, config: dict[str, Any], family: Family | None, 
     """
     try:
         return _load(folder, config, family)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
+        # Of a class that exists for one package only, transformers says so with a ValueError.
+        if isinstance(error, ValueError) and "optional dependencies" not in str(error):
+            raise
         missing = next((package for package in _PACKAGES if package in str(error).lower()), None)
         if missing is None:
             raise

@@ -19,6 +19,9 @@ class Prompts:
     `expanded` puts it in. Raises `ModelError` for a checkpoint without a usable chat template.
     """
 
+    #: Whether the template is told that the answer comes next; some always write up to there.
+    add_generation_prompt = True
+
     def __init__(self, processor: Any, config: Any, *, name: str, system_prompt: str | None) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
@@ -60,7 +63,9 @@ class Prompts:
             system = [{"type": "text", "text": self._system_prompt}]
             messages.insert(0, {"role": "system", "content": system})
         try:
-            text = self._processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            text = self._processor.apply_chat_template(
+                messages, add_generation_prompt=self.add_generation_prompt, tokenize=False
+            )
         except Exception as error:  # A template is a program of the checkpoint's; it may raise anything.
             raise ModelError(f"the chat template of {self._name} fails: {_sentence(error)}") from error
         return str(text)

@@ -54,6 +54,7 @@ def load(
     template: str | None = None,
     attention: str | None = None,
     max_pixels: int | None = None,
+    guard: str | None = None,
 ) -> VLM:
     """Load `embedded:tiny-vlm`, a local folder, or a Hub model `owner/name`; a LoRA adapter with its base.
 
@@ -61,12 +62,14 @@ def load(
     its last name only, since paths are private; its revision is a hash of its content. For an adapter,
     the entry's model and revision are those of its base, and `revision` is the adapter's own.
     `template`, `attention` and `max_pixels` change answers and stand on the entry; without a template
-    chosen, that of the known model is taken (see known.yaml), or the checkpoint's own.
+    chosen, that of the known model is taken (see known.yaml), or the checkpoint's own. `guard` names the
+    format of a guard model, or is `none`; see `guards.choose` for what is done without it.
     Raises `UnknownNameError`, `AccessError` or `ModelError`.
     """
     folder, public, commit = _find(name, revision)
 
-    from ucbench.models import adapter
+    from ucbench.models import adapter, guards
+    from ucbench.models.guards.vlm import wrap
     from ucbench.models.loading import Options
     from ucbench.models.local import LocalVLM
 
@@ -94,7 +97,12 @@ def load(
         decoding=decoding,
         trained_on=trained_on,
     )
-    return LocalVLM(loaded, entry)
+    model_type, template = loaded.model.config.model_type, loaded.processor.chat_template
+    chosen = guards.choose(guard, base.name, model_type, template)
+    if chosen is None:
+        return LocalVLM(loaded, entry)
+    local = LocalVLM(loaded, entry, *([chosen.decoder()] if chosen.decoder else []))
+    return wrap(local, chosen.adapt(chosen, loaded.processor))
 
 
 def load_base(

@@ -49,6 +49,8 @@ class Family:
     prompts       how a question becomes a prompt
     inputs        how pictures and prompts become tensors
     carried       what to keep of a prefix beside its keys and values
+    wrapper       the class of transformers that loads the weights, where AutoModelForImageTextToText cannot;
+                  what is asked is its attribute `model`
     aligns        whether `ucbench align` trains it
     """
 
@@ -62,6 +64,7 @@ class Family:
     prompts: type[Prompts] = Prompts
     inputs: type[Inputs] = Inputs
     carried: Carried | None = None
+    wrapper: str | None = None
     aligns: bool = False
 
 
