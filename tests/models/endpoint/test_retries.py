@@ -70,6 +70,8 @@ def test_a_pause_holds_everybody_back_and_halves_once() -> None:
         for _ in range(4 + 5 + 6 + 7):
             limiter.succeeded()
         assert limiter.allowed == 8
+        limiter.pause(0.0, asyncio.get_running_loop().time())
+        assert limiter.allowed == 8, "what went well in between was the service's rate, not its width"
         return events
 
     assert asyncio.run(all_of_it()) == ["pause", "pause", "pause", "later"]

@@ -33,9 +33,10 @@ class Policy:
 class Limiter:
     """Bounds the requests under way, and holds all of them back while the service asks for a pause.
 
-    After a rate limit the bound is halved, once a pause; it grows back by one for as many successes as
-    it is wide. So a service that allows less than `concurrency` is met at its own pace. Used within one
-    event loop.
+    When hardly anything succeeded since the last pause, the bound is halved; it grows back by one for as
+    many successes as it is wide. So a service that allows fewer at once than `concurrency` is met at its
+    own pace, and one that allows so many a minute is asked at full width in between. Used within one event
+    loop.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -45,8 +46,9 @@ class Limiter:
         self.most = 0
         self.pauses = 0
         self._successes = 0
+        self._since_pause = 0
         self._open_at = 0.0
-        self._halved_at = float("-inf")
+        self._paused_at = float("-inf")
         self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -71,6 +73,7 @@ class Limiter:
     def succeeded(self) -> None:
         """A request came back well."""
         self._successes += 1
+        self._since_pause += 1
         if self.allowed < self.concurrency and self._successes >= self.allowed:
             self._successes = 0
             self.allowed += 1
@@ -80,9 +83,10 @@ class Limiter:
         """The service asked, of a request sent at `sent_at`, to come back after `seconds`."""
         now = asyncio.get_running_loop().time()
         self._open_at = max(self._open_at, now + seconds)
-        if sent_at >= self._halved_at:  # those sent before were under way when the limit struck
-            self.allowed = max(1, self.allowed // 2)
-            self._halved_at, self._successes = now, 0
+        if sent_at >= self._paused_at:  # those sent before were under way when the limit struck
+            if self._since_pause < self.allowed:
+                self.allowed = max(1, self.allowed // 2)
+            self._paused_at, self._successes, self._since_pause = now, 0, 0
             self.pauses += 1
 
     def _leave(self) -> None:
