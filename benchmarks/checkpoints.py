@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ucbench.models import registry
+from ucbench.models.loading import Loaded
 
 EMBEDDED = registry.EMBEDDED["embedded:tiny-vlm"]
 
@@ -29,3 +30,44 @@ def mid_size(folder: Path) -> Path:
     model.save_pretrained(folder)
     AutoProcessor.from_pretrained(EMBEDDED, backend="pil").save_pretrained(folder)
     return folder
+
+
+def seven_b(device: str, *, toy: bool = False) -> Loaded:
+    """The shape of LLaVA-1.5-7B in bfloat16, in memory (a toy of it for rehearsals), embedded tokenizer."""
+    import torch
+    from transformers import (
+        AutoModelForImageTextToText,
+        AutoProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+    )
+
+    from ucbench.models.families import FAMILIES
+
+    processor = AutoProcessor.from_pretrained(EMBEDDED, backend="pil")
+    processor.image_processor.size = {"shortest_edge": 336}
+    processor.image_processor.crop_size = {"height": 336, "width": 336}
+    processor.image_processor.do_center_crop = True
+    processor.patch_size = 14
+    processor.num_additional_image_tokens = 1
+    processor.vision_feature_select_strategy = "default"
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=64 if toy else 1024, intermediate_size=4096, num_hidden_layers=2 if toy else 24,
+            num_attention_heads=4 if toy else 16, image_size=336, patch_size=14,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=32064, hidden_size=64 if toy else 4096, intermediate_size=11008 // (64 if toy else 1),
+            num_hidden_layers=2 if toy else 32, num_attention_heads=2 if toy else 32,
+            num_key_value_heads=2 if toy else 32, max_position_embeddings=4096, bos_token_id=1,
+            eos_token_id=2, pad_token_id=0,
+        ),
+        image_token_index=processor.tokenizer.convert_tokens_to_ids(processor.image_token),
+        vision_feature_layer=-2, vision_feature_select_strategy="default", image_seq_length=576,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
+    model.requires_grad_(False)
+    return Loaded(model, processor, FAMILIES["llava"], "bfloat16")

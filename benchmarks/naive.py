@@ -29,10 +29,17 @@ class OneAtATime:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        self._model: Any = model.eval().to(device)
         self._processor: Any = AutoProcessor.from_pretrained(folder, backend="pil")
-        self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-        self._model.eval().to(device)
         self._max_new_tokens = max_new_tokens
+
+    @classmethod
+    def of(cls, model: Any, processor: Any, *, max_new_tokens: int) -> OneAtATime:
+        """The same with a model that is loaded already."""
+        asker = cls.__new__(cls)
+        asker._model, asker._processor, asker._max_new_tokens = model, processor, max_new_tokens
+        return asker
 
     def __call__(self, samples: Sequence[Sample]) -> dict[tuple[str, str], Reply]:
         return {(s.id, q.id): self._ask(s, q.text) for s in samples for q in s.questions}
@@ -42,7 +49,7 @@ class OneAtATime:
         inputs = self._processor.apply_chat_template(
             [{"role": "user", "content": content}],
             add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-        ).to(self._model.device)  # fmt: skip
+        ).to(self._model.device, self._model.dtype)  # fmt: skip
         output = self._model.generate(**inputs, do_sample=False, max_new_tokens=self._max_new_tokens)
         new = output[0, inputs["input_ids"].shape[1] :].tolist()
         tokenizer = self._processor.tokenizer

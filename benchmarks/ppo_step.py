@@ -249,49 +249,13 @@ def compare(model: str, options: argparse.Namespace) -> None:
     )
 
 
-def seven_b(options: argparse.Namespace, device: str) -> Base:
-    """Random weights in the shape of LLaVA-1.5-7B (a toy of it on a CPU), with the embedded tokenizer."""
-    import torch
-    from checkpoints import EMBEDDED
-    from transformers import (
-        AutoModelForImageTextToText,
-        AutoProcessor,
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-    )
+def seven_b_base(options: argparse.Namespace, device: str) -> Base:
+    """LLaVA-1.5-7B's shape (a toy of it on a CPU), as `load_base` leaves a model."""
+    from checkpoints import EMBEDDED, seven_b
 
-    from ucbench.models.families import FAMILIES
-    from ucbench.models.loading import Loaded
     from ucbench.models.registry import Base
 
-    toy = options.rehearse
-    processor = AutoProcessor.from_pretrained(EMBEDDED, backend="pil")
-    processor.image_processor.size = {"shortest_edge": 336}
-    processor.image_processor.crop_size = {"height": 336, "width": 336}
-    processor.patch_size = 14
-    processor.num_additional_image_tokens = 1
-    processor.vision_feature_select_strategy = "default"
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=64 if toy else 1024, intermediate_size=4096, num_hidden_layers=2 if toy else 24,
-            num_attention_heads=4 if toy else 16, image_size=336, patch_size=14,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=32064, hidden_size=64 if toy else 4096, intermediate_size=11008 // (64 if toy else 1),
-            num_hidden_layers=2 if toy else 32, num_attention_heads=2 if toy else 32,
-            num_key_value_heads=2 if toy else 32, max_position_embeddings=4096, bos_token_id=1,
-            eos_token_id=2, pad_token_id=0,
-        ),
-        image_token_index=processor.tokenizer.convert_tokens_to_ids(processor.image_token),
-        vision_feature_layer=-2, vision_feature_select_strategy="default", image_seq_length=576,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
-    # As `load_base` leaves a model.
-    model.requires_grad_(False)
-    loaded = Loaded(model, processor, FAMILIES["llava"], "bfloat16")
+    loaded = seven_b(device, toy=options.rehearse)
     return Base(loaded, "random LLaVA-1.5-7B shape", None, EMBEDDED)
 
 
@@ -320,7 +284,7 @@ def large(options: argparse.Namespace, device: str) -> None:
         largest = size = 0
         ours = base = None
         try:
-            base = seven_b(options, device)
+            base = seven_b_base(options, device)
             for size in options.large_batches:
                 s = settings.load(
                     "ppo", "default", batch_size=size, micro_batch_size=size, reward__judge="classifier",

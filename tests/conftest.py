@@ -9,10 +9,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # the tests' own servers
 
+import importlib.util
 import random
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +88,17 @@ def scripted_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluate.evaluate(ScriptedVLM(name, right, declines), track, judge, out=store, batch_size=500)
     board.build([store], store)
     return store
+
+
+@pytest.fixture
+def chat_server() -> Iterator[Callable[..., Any]]:
+    """Starts chat servers: chat_server(latency=0.01, faults={"cut": 0.1}); see tests/chat_server.py."""
+    module = sys.modules.get("chat_server")
+    if module is None:
+        spec = importlib.util.spec_from_file_location("chat_server", Path(__file__).parent / "chat_server.py")
+        assert spec
+        assert spec.loader
+        module = sys.modules["chat_server"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    with ExitStack() as stack:
+        yield lambda **behaviour: stack.enter_context(module.ChatServer(**behaviour))

@@ -236,7 +236,7 @@ class WithBrokenPicture:
     def __init__(self, track: Any, broken: Path) -> None:
         self.track, self.broken = track, broken
         self.id, self.version, self.concepts = track.id, track.version, track.concepts
-        self.categories, self.subsets = track.categories, track.subsets
+        self.categories, self.subsets, self.splits = track.categories, track.subsets, track.splits
 
     def samples(self, *arguments: Any) -> Any:
         from ucbench.images import FileImage

@@ -1,9 +1,10 @@
 """Runs -> one Parquet table and a manifest: what the site reads and what anybody can check.
 
-`board.parquet` has a row a run: identity, provenance, rank interval, and for every score key the
-columns `<key>`, `<key>_low`, `<key>_high`, `<key>_coverage`, `<key>_n`. `breakdowns.parquet` is the
-long table of the same scores by category, concept, question and subset. `manifest.json` names the
-runs and the digest of every file, so that a reader knows what the tables were made from.
+`board.parquet` has a row an entry and suite, under the run that leads it (`ucbench.joined`); most suites
+are one track. It tells identity, provenance, rank interval, and for every score key the columns `<key>`,
+`<key>_low`, `<key>_high`, `<key>_coverage`, `<key>_n`. `breakdowns.parquet` is the long table of every
+run's scores by category, concept, question and subset. `manifest.json` names the runs and the digest of
+every file, so that a reader knows what the tables were made from.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 from ucbench import runs
 from ucbench.errors import StoreError
 from ucbench.files import atomic_path, write_text
+from ucbench.joined import Joined, join
 from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord, Score
+from ucbench.restricted import restricted
 from ucbench.runs import Run
+from ucbench.tracks.suites import SUITES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +37,7 @@ BOARD_VERSION = 1
 RANK_KEY = "balanced_accuracy"
 MIN_COVERAGE = 0.5
 
-#: Rows are comparable, and ranked together, when all of these agree.
+#: Rows are comparable, and ranked together, when all of these agree, and the versions of joined tracks.
 COMPARABLE = ("track", "track_version", "split", "draw", "judge")
 
 GROUPS = {
@@ -74,21 +78,25 @@ def assemble(stores: Sequence[Path]) -> Board:
     import pandas as pd
 
     entries = collect(stores)
-    rows = pd.DataFrame([_row(run, record) for run, record in entries], columns=list(_types()))
-    _rank(rows, {run.run_id: run for run, _ in entries})
+    told = [*entries, *restricted(entries)]
+    found = list(join(told))
+    rows = pd.DataFrame([_row(row) for row in found], columns=list(_types()))
+    _rank(rows, {row.lead.record.run_id: row for row in found})
     rows = rows.sort_values(
         ["track", "rank_low", RANK_KEY, "model", "run_id"],
         ascending=[True, True, False, True, True],
         na_position="last",
         ignore_index=True,
     )
-    lines = [line for _, record in entries for line in _breakdown(record)]
+    lines = [line for _, record in told for line in _breakdown(record)]
     breakdowns = pd.DataFrame(lines, columns=list(_BREAKDOWN_TYPES))
     measured = [record.started_at for _, record in entries if record.started_at]
     manifest: dict[str, Any] = {
         "board_version": BOARD_VERSION,
         "as_of": max(measured).isoformat(timespec="seconds") if measured else None,
         "rank_key": RANK_KEY,
+        "suites": {suite.id: suite.version for suite in SUITES},
+        "guards": {run.run_id: record.entry.guard for run, record in entries if record.entry.guard},
         "runs": {
             run.run_id: {path.relative_to(run.folder).as_posix(): digest(path) for path in _files(run)}
             for run, _ in sorted(entries, key=lambda pair: pair[0].run_id)
@@ -132,10 +140,28 @@ def load(folder: Path) -> Board:
         ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(damaged) from error
+    rows = _with_later_columns(rows)
     sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(_BREAKDOWN_TYPES))
     if not sound or not _is_manifest(manifest):
         raise StoreError(damaged)
     return Board(_frame(rows), _frame(breakdowns), manifest)
+
+
+def _with_later_columns(rows: pa.Table) -> pa.Table:
+    """The table with what came later than it was built: scores that none of its rows has, joined runs."""
+    import pyarrow as pa
+
+    columns = {name: rows.column(name) for name in rows.column_names}
+    for field in _schema(_types()):
+        key = next((key for key in KEYS if field.name in {f"{key}{part}" for part in _SCORE_TYPES}), None)
+        if field.name in (JOINED, GUARD) and field.name not in columns:
+            columns[field.name] = pa.nulls(len(rows), field.type)
+        elif key is not None and key not in rows.column_names and field.name not in columns:
+            none = 0 if field.name.endswith("_n") else None
+            columns[field.name] = pa.array([none] * len(rows), field.type)
+    ordered = [name for name in _types() if name in columns]
+    ordered += [name for name in columns if name not in ordered]
+    return pa.table({name: columns[name] for name in ordered})
 
 
 def _is_manifest(manifest: Any) -> bool:
@@ -160,14 +186,14 @@ def is_current(folder: Path, stores: Sequence[Path]) -> bool:
     return made_from == there and manifest.get("board_version") == BOARD_VERSION
 
 
-def unranked_reason(record: RunRecord) -> str | None:
+def unranked_reason(row: Joined) -> str | None:
     """Why a row is shown without a rank, in words for people; None when it is ranked."""
-    score = record.scores.overall.get(RANK_KEY)
+    record, score = row.lead.record, row.scores.get(RANK_KEY)
     if record.provenance != "measured":
         return f"{record.provenance}, not measured here"
     if record.status == "partial":
         return f"partial run of {record.track.n_samples} samples"
-    if record.status == "incomplete":
+    if any(part.record.status == "incomplete" for part in row.ranked_by):
         return "more than 1% of the answers failed"
     if record.track.split == "train":
         return "asked on the training split"
@@ -180,6 +206,10 @@ def unranked_reason(record: RunRecord) -> str | None:
     return None
 
 
+#: The column that names the runs joined to the leading one.
+JOINED = "joined"
+#: The column that marks guard models: the format they are asked in.
+GUARD = "guard"
 #: Columns of the tables and their types: t(ext), f(raction or seconds), i(nteger), w(hen).
 _IDENTITY_TYPES = {
     "run_id": "t", "model": "t", "entry": "t", "revision": "t", "dtype": "t", "adapter": "t",
@@ -187,7 +217,7 @@ _IDENTITY_TYPES = {
     "trained_on": "t", "track": "t", "track_version": "t", "split": "t", "draw": "i", "n_samples": "i",
     "n_questions": "i", "judge": "t", "provenance": "t", "source": "t", "status": "t", "engine": "t",
     "measured_at": "w", "seconds": "f", "code_version": "t", "rank_low": "i", "rank_high": "i",
-    "ranked_among": "i", "unranked": "t",
+    "ranked_among": "i", "unranked": "t", "joined": "t", "guard": "t",
 }  # fmt: skip
 _SCORE_TYPES = {"": "f", "_low": "f", "_high": "f", "_coverage": "f", "_n": "i"}
 _BREAKDOWN_TYPES = {
@@ -236,7 +266,8 @@ def absent(cell: object) -> bool:
     return cell is None or cell is pd.NA or cell is pd.NaT or cell != cell
 
 
-def _row(run: Run, record: RunRecord) -> dict[str, Any]:
+def _row(joined: Joined) -> dict[str, Any]:
+    run, record = joined.lead.run, joined.lead.record
     entry, track = record.entry, record.track
     row: dict[str, Any] = {
         "run_id": record.run_id,
@@ -268,10 +299,12 @@ def _row(run: Run, record: RunRecord) -> dict[str, Any]:
         "rank_low": None,
         "rank_high": None,
         "ranked_among": None,
-        "unranked": unranked_reason(record),
+        "unranked": unranked_reason(joined),
+        JOINED: joined.note,
+        GUARD: entry.guard,
     }
     for key in KEYS:
-        score = record.scores.overall.get(key, Score(value=None))
+        score = joined.scores.get(key, Score(value=None))
         row[key] = score.value
         row[f"{key}_low"], row[f"{key}_high"] = score.low, score.high
         row[f"{key}_coverage"], row[f"{key}_n"] = score.coverage, score.n_items
@@ -291,15 +324,18 @@ def _breakdown(record: RunRecord) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _rank(rows: pd.DataFrame, where: dict[str, Run]) -> None:
+def _rank(rows: pd.DataFrame, where: dict[str, Joined]) -> None:
     """Fill the rank intervals in place, within each set of comparable rows."""
     from ucbench.metrics.compare import rank_intervals
 
     rankable = rows[rows["unranked"].isna()]
-    for _, group in rankable.groupby(list(COMPARABLE), sort=False):
-        judged = list(zip(group.index, group["run_id"], group["judge"], strict=True))
-        ranks = rank_intervals({run_id: where[run_id].frame(judge) for _, run_id, judge in judged}, RANK_KEY)
-        for index, run_id, _ in judged:
+    versions = {
+        run_id: " ".join(p.record.track.version for p in row.ranked_by) for run_id, row in where.items()
+    }
+    by = [*(rankable[column] for column in COMPARABLE), rankable["run_id"].map(versions)]
+    for _, group in rankable.groupby(by, sort=False):
+        ranks = rank_intervals({run_id: where[run_id].frame() for run_id in group["run_id"]}, RANK_KEY)
+        for index, run_id in zip(group.index, group["run_id"], strict=True):
             rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]
 
 

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from ucbench import __version__, provenance, runs
 from ucbench.errors import StoreError, UcbenchError
 from ucbench.journal import Journal, Line, read
-from ucbench.judges.base import Judge
-from ucbench.models.base import VLM, Batch, OutOfMemoryError
-from ucbench.record import Engine, JudgeRef, RunRecord, TrackRef, run_id
+from ucbench.judges.base import Judge, reference
+from ucbench.judges.guard import judge_items
+from ucbench.models.base import VLM, Batch, OutOfMemoryError, StreamingVLM
+from ucbench.record import Engine, Entry, RunRecord, TrackRef, Usage, run_id
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
-from ucbench.types import Answer, Question, Sample, Split
+from ucbench.tracks.scoring import check_judge, scoring
+from ucbench.types import Answer, Concept, Question, Sample, Split
 from ucbench.world import World, world
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Bump when the engine's answers may differ from those of the version before.
 ENGINE_VERSION = "1"
 
 #: Above this share of system errors a run is incomplete and is not ranked.
 MAX_ERROR_SHARE = 0.01
+
+#: Not asked again: what a provider's filter stops once, it stops again.
+REFUSAL = "provider_refusal"
 
 Key = tuple[str, str]
 #: Called after every batch with (answers so far, all answers).
@@ -52,24 +60,52 @@ def plan(
     track: Track,
     *,
     out: Path,
-    split: Split = "test",
+    split: Split | None = None,
     draw: int = 0,
     limit: int | None = None,
     batch_size: int = 64,
 ) -> Plan:
     """Lay out an evaluation without answering anything.
 
-    Raises `UcbenchError` for a model that was trained on these very items.
+    Raises `UcbenchError` as `choose_split` does, `AccessError` for data that cannot be reached.
     """
     if batch_size < 1:
         raise UcbenchError(f"--batch-size must be at least 1, not {batch_size}")
+    split = choose_split(vlm.entry, track, split)
+    samples, reference = _taken(vlm, *choose_samples(track, split, draw, limit))
+    folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
+    return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
+
+
+def _taken(vlm: VLM, samples: list[Sample], reference: TrackRef) -> tuple[list[Sample], TrackRef]:
+    """The questions that the model takes: most take all, and a guard has no answer to some.
+
+    Raises `UcbenchError` when it takes none.
+    """
+    takes: Callable[[Question], bool] | None = getattr(vlm, "takes", None)
+    if takes is None:
+        return samples, reference
+    taken = [replace(sample, questions=tuple(filter(takes, sample.questions))) for sample in samples]
+    taken = [sample for sample in taken if sample.questions]
+    if not taken:
+        raise UcbenchError(
+            f"{vlm.entry.model} is a guard, whose verdicts answer no question of track {reference.id}; take "
+            "another track, or --guard none to ask it as any other model"
+        )
+    n_questions = sum(len(sample.questions) for sample in taken)
+    return taken, reference.model_copy(update={"n_samples": len(taken), "n_questions": n_questions})
+
+
+def choose_samples(
+    track: Track, split: Split, draw: int = 0, limit: int | None = None
+) -> tuple[list[Sample], TrackRef]:
+    """What is asked, and how a record names it; a limit that limits nothing is a whole run."""
     if limit is not None and limit < 1:
         raise UcbenchError(f"--limit must be at least 1, not {limit}")
-    _check_untrained(vlm, track, split)
     samples = track.samples(split, draw, limit)
     if limit is not None and len(samples) == len(whole := track.samples(split, draw)):
-        samples, limit = whole, None  # a limit that limits nothing is a whole run
-    reference = TrackRef(
+        samples, limit = whole, None
+    return samples, TrackRef(
         id=track.id,
         version=track.version,
         split=split,
@@ -78,20 +114,37 @@ def plan(
         n_samples=len(samples),
         n_questions=sum(len(sample.questions) for sample in samples),
     )
-    folder = out / vlm.entry.slug / run_id(vlm.entry, reference, ENGINE_VERSION)
-    return Plan(Run(folder), reference, samples, vlm.plan(samples, batch_size))
 
 
-def _check_untrained(vlm: VLM, track: Track, split: Split) -> None:
-    """`trained_on` names items as track/version/split."""
-    for items in vlm.entry.trained_on:
-        # Versions of a track share most of their items, so any version counts.
-        if (items.split("/")[0], items.rpartition("/")[2]) == (track.id, split):
-            other = "test" if split == "train" else "train"
-            raise UcbenchError(
-                f"{vlm.entry.adapter or vlm.entry.model} was trained on the {split} split of {track.id}, "
-                f"so its answers there would show nothing; take --split {other}"
-            )
+def choose_split(entry: Entry, track: Track, split: Split | None = None) -> Split:
+    """The split an entry is asked: `split` if it may be, else the one that it is measured on.
+
+    That is the track's first, or `test` for an entry that was trained on the track: it is scored on what
+    it has not seen, and others are compared with it there. Raises `UcbenchError` for a split that the
+    track lacks or that holds items the entry was trained on.
+    """
+    if split is not None and split not in track.splits:
+        raise UcbenchError(
+            f"track {track.id} has no split {split}; --split takes {', '.join(track.splits)} there"
+        )
+    # Versions of a track share most of their items, so any version of track/version/split counts.
+    # A track that asks about the pictures of another one shows what was seen there.
+    shown = {track.id, getattr(track, "pictures_of", track.id)}
+    seen = {items.rpartition("/")[2] for items in entry.trained_on if items.split("/")[0] in shown}
+    if not seen:
+        return split or track.splits[0]
+    unseen = [own for own in track.splits if own not in seen and own != "all"]
+    name = entry.adapter or entry.model
+    if not unseen:
+        raise UcbenchError(
+            f"{name} was trained on {track.id}, which keeps no other split for testing; take another track"
+        )
+    if split is not None and split not in unseen:
+        raise UcbenchError(
+            f"{name} was trained on the {' and '.join(sorted(seen))} split of {track.id}, so its answers "
+            f"there would show nothing; take --split {unseen[0]}"
+        )
+    return split or unseen[0]
 
 
 def evaluate(
@@ -100,7 +153,7 @@ def evaluate(
     judge: Judge,
     *,
     out: Path,
-    split: Split = "test",
+    split: Split | None = None,
     draw: int = 0,
     limit: int | None = None,
     batch_size: int = 64,
@@ -114,6 +167,7 @@ def evaluate(
     (unless `keep_judge`), and its failed answers are asked again when it was incomplete.
     Raises `StoreError` when the folder cannot be written or another process is at the same run.
     """
+    check_judge(track.id, judge)
     processes = processes or world()
     layout = plan(vlm, track, out=out, split=split, draw=draw, limit=limit, batch_size=batch_size)
     run = layout.run
@@ -133,7 +187,7 @@ def evaluate(
             _write_answers(run, layout, track)
     if processes.is_main:
         judge_answers(run, judge)
-        errors = run.answers()["error"].notna().mean()
+        answers = run.answers()
         record = RunRecord(
             run_id=run.run_id,
             entry=vlm.entry,
@@ -145,13 +199,15 @@ def evaluate(
             hardware=provenance.hardware(getattr(vlm, "device", "cpu")),
             engine=Engine(
                 path=vlm.engine_path,
-                batch_size=batch_size,
+                batch_size=None if isinstance(vlm, StreamingVLM) else batch_size,
                 processes=processes.size,
                 out_of_memory_halvings=halvings,
+                notes=(*getattr(vlm, "notes", ()), *_notices(track)),
             ),
+            usage=_usage(vlm, answers),
             started_at=started,
-            seconds=round(float(run.answers()["seconds"].sum()), 3),
-            status=_status(errors, layout.track.limit),
+            seconds=round(float(answers["seconds"].sum()), 3),
+            status=status_of(_error_share(answers), layout.track.limit),
         )
         run.write_record(score(record, run, judge, track))
         for path in _journals(run.folder):
@@ -160,8 +216,14 @@ def evaluate(
     return run.record()
 
 
+def _notices(track: Track) -> tuple[str, ...]:
+    notice: str | None = getattr(track, "notice", None)
+    return (f"{track.id}: {notice}",) if notice else ()
+
+
 def rejudge(run: Run, judge: Judge, track: Track, *, processes: World | None = None) -> RunRecord:
     """Judge stored answers and make that judge's scores the record's."""
+    check_judge(track.id, judge)
     processes = processes or World()
     if processes.is_main:
         judge_answers(run, judge)
@@ -170,26 +232,59 @@ def rejudge(run: Run, judge: Judge, track: Track, *, processes: World | None = N
     return run.record()
 
 
-def judge_answers(run: Run, judge: Judge) -> None:
-    """Judge the stored answers and write the judgements beside those of other judges."""
-    run.write_judgements(judge.id, judge.judge(runs.items(run.answers())))
+def judge_answers(run: Run, judge: Judge, *, again: bool = False) -> None:
+    """Judge the stored answers and write the judgements beside those of other judges.
+
+    What a judge with weights has read of these very answers stands, unless `again` or its file is damaged.
+    """
+    answers = run.answers()
+    items = runs.items(answers)
+    content = runs.items_digest(items)
+    if again or not _judged(run, judge, answers, content):
+        run.write_judgements(judge.id, judge_items(judge, items), content)
+
+
+def _judged(run: Run, judge: Judge, answers: pd.DataFrame, content: str) -> bool:
+    # The other judges read in no time, or keep what they read themselves.
+    if judge.digest is None or run.judged(judge.id) != content:
+        return False
+    try:
+        runs.join(answers, run.judgements(judge.id))
+    except StoreError:
+        return False
+    return True
 
 
 def score(record: RunRecord, run: Run, judge: Judge, track: Track) -> RunRecord:
     """The record with the scores and counts of `judge`."""
     from ucbench.metrics.scores import counts, score_run
 
-    frame = run.frame(judge.id)
+    frame, own = run.frame(judge.id), scoring(track.id)
     return record.model_copy(
         update={
-            "judge": JudgeRef(id=judge.id, name=judge.name, digest=judge.digest),
-            "scores": score_run(frame, subsets=track.subsets),
+            "judge": reference(judge),
+            "scores": score_run(frame, subsets=track.subsets, extra=own.extra, clusters=own.clusters),
+            "status": status_of(_error_share(frame), record.track.limit),
             "counts": counts(frame),
         }
     )
 
 
-def _status(errors: float, limit: int | None) -> Literal["complete", "incomplete", "partial"]:
+def _error_share(answers: pd.DataFrame) -> float:
+    """The share of answers that are system errors; a provider's refusal is none."""
+    return float((answers["error"].notna() & (answers["error"] != REFUSAL)).mean())
+
+
+def _usage(vlm: VLM, answers: pd.DataFrame) -> Usage | None:
+    """What a service counted for all answers, those of earlier starts as well."""
+    if not isinstance(vlm, StreamingVLM):
+        return None
+    given = answers["input_tokens"].sum() if "input_tokens" in answers else 0
+    return vlm.usage(int(given), int(answers["tokens"].sum()), int(answers["thinking_tokens"].sum()))
+
+
+def status_of(errors: float, limit: int | None) -> Literal["complete", "incomplete", "partial"]:
+    """What a run with that share of system errors is."""
     if errors > MAX_ERROR_SHARE:
         return "incomplete"
     return "complete" if limit is None else "partial"
@@ -240,6 +335,9 @@ def _written(run: Run) -> dict[Key, Line]:
                 error,
                 bool(fields.truncated),
                 int(fields.thinking_tokens),
+                _whole_number(getattr(fields, "input_tokens", None)),
+                _words(getattr(fields, "reason", None)),
+                _words(getattr(fields, "guard", None)),
             )
             lines[answer.sample_id, answer.question_id] = Line(answer, float(fields.seconds))
     for path in _journals(run.folder):
@@ -248,10 +346,18 @@ def _written(run: Run) -> dict[Key, Line]:
     return lines
 
 
+def _whole_number(cell: Any) -> int:
+    return 0 if cell is None or cell != cell else int(cell)
+
+
+def _words(cell: Any) -> str:
+    return cell if isinstance(cell, str) else ""
+
+
 def _answer(vlm: VLM, layout: Plan, processes: World, progress: Progress | None) -> int:
     """Answer this process's share of the batches; returns how often memory halved one."""
     lines = _written(layout.run)
-    done = {key for key, line in lines.items() if line.answer.error is None}
+    done = {key for key, line in lines.items() if line.answer.error in (None, REFUSAL)}
     mine = [batch for batch in layout.batches if batch.group % processes.size == processes.rank]
     total = sum(len(batch.items) for batch in mine)
     answered = sum((sample.id, question.id) in done for batch in mine for sample, question in batch.items)
@@ -260,25 +366,38 @@ def _answer(vlm: VLM, layout: Plan, processes: World, progress: Progress | None)
     journal = Journal(layout.run.folder / f"answers-{processes.rank}.jsonl")
     halvings = 0
     try:
-        for batch in mine:
-            missing = [(s, q) for s, q in batch.items if (s.id, q.id) not in done]
-            if not missing:
-                continue
-            begin = time.perf_counter()
-            answers, halved = _answer_or_halve(vlm, batch)
-            halvings += halved
-            seconds = (time.perf_counter() - begin) / len(batch.items)
-            journal.append(
-                Line(answer, seconds)
-                for answer in answers
-                if (answer.sample_id, answer.question_id) not in done
-            )
-            answered += len(missing)
-            if progress:
-                progress(answered, total)
+        with closing(_come(vlm, mine, done)) as groups:
+            for answers, seconds, halved in groups:
+                halvings += halved
+                journal.append(Line(answer, seconds) for answer in answers)
+                answered += len(answers)
+                if progress:
+                    progress(answered, total)
     finally:
         journal.close()
     return halvings
+
+
+def _come(
+    vlm: VLM, batches: Sequence[Batch], done: Set[Key]
+) -> Generator[tuple[list[Answer], float, int], None, None]:
+    """New answers as they come, each time with the seconds of each and how often memory halved a batch."""
+    if isinstance(vlm, StreamingVLM):
+        items = [(s, q) for batch in batches for s, q in batch.items if (s.id, q.id) not in done]
+        begin = time.perf_counter()
+        with closing(vlm.answer_stream(items)) as groups:
+            for answers in groups:
+                now = time.perf_counter()
+                yield answers, (now - begin) / len(answers), 0
+                begin = now
+        return
+    for batch in batches:
+        if all((sample.id, question.id) in done for sample, question in batch.items):
+            continue
+        begin = time.perf_counter()
+        answers, halved = _answer_or_halve(vlm, batch)
+        seconds = (time.perf_counter() - begin) / len(batch.items)
+        yield [a for a in answers if (a.sample_id, a.question_id) not in done], seconds, halved
 
 
 def _answer_or_halve(vlm: VLM, batch: Batch) -> tuple[list[Answer], int]:
@@ -305,29 +424,34 @@ def _write_answers(run: Run, layout: Plan, track: Track) -> None:
             raise StoreError(
                 f"{run.folder} lacks the answer to {question.id} on {sample.id}; start the same command again"
             )
-        concept = concepts[question.concept_id]
-        answer = line.answer
-        rows.append(
-            {
-                "sample_id": sample.id,
-                "question_id": question.id,
-                "kind": question.kind,
-                "template": question.template,
-                "concept_id": concept.id,
-                "category_id": concept.category,
-                "unsafe": concept.unsafe,
-                "expected": question.expected,
-                "options": list(question.options),
-                "prompt": question.text,
-                "text": answer.text,
-                "tokens": answer.tokens,
-                "error": answer.error,
-                "truncated": answer.truncated,
-                "thinking_tokens": answer.thinking_tokens,
-                "seconds": line.seconds,
-            }
-        )
+        rows.append(answer_row(question, concepts[question.concept_id], line.answer, line.seconds))
     run.write_answers(rows)
+
+
+def answer_row(question: Question, concept: Concept, answer: Answer, seconds: float) -> dict[str, Any]:
+    """A row of `answers.parquet`: the question beside its answer."""
+    return {
+        "sample_id": answer.sample_id,
+        "question_id": question.id,
+        "kind": question.kind,
+        "template": question.template,
+        "concept_id": concept.id,
+        "category_id": concept.category,
+        "unsafe": concept.unsafe,
+        "expected": question.expected,
+        "options": list(question.options),
+        "context": question.context,
+        "prompt": question.text,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "error": answer.error,
+        "truncated": answer.truncated,
+        "thinking_tokens": answer.thinking_tokens,
+        "input_tokens": answer.input_tokens or None,
+        "reason": answer.reason,
+        "guard": answer.guard,
+        "seconds": seconds,
+    }
 
 
 def _asked(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Question]]:

@@ -7,6 +7,9 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+#: The device of a model that others run.
+REMOTE = "remote"
+
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "pillow", "numpy", "pandas")
 
 
@@ -39,7 +42,9 @@ def code_revision() -> str | None:
 
 
 def hardware(device: str) -> dict[str, str]:
-    """What the answers were computed on; no host name, no paths."""
+    """What the answers were computed on; no host name, no paths. Of a service nothing is known."""
+    if device == REMOTE:
+        return {"device": device}
     import os
 
     import torch

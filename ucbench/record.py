@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ucbench.types import Split
+
 SCHEMA_VERSION = 1
 Provenance = Literal["measured", "self-reported", "imported", "reported"]
 
@@ -35,13 +37,22 @@ class Decoding(Frozen):
 
 
 class Entry(Frozen):
-    """What is ranked: everything about the model that could change an answer."""
+    """What is ranked: everything about the model that could change an answer.
+
+    `template` names a chat template of ours (`llava_v1`), `attention` an implementation that was chosen,
+    `max_pixels` bounds the size of pictures; None is the model's own. `guard` marks a guard model: the name
+    of the format it is asked in with a digest of its prompts and policies (see models/guards).
+    """
 
     model: str
     revision: str | None = None
     dtype: str | None = None
     adapter: str | None = None
     system_prompt: str | None = None
+    template: str | None = None
+    attention: str | None = None
+    max_pixels: int | None = Field(None, ge=1)
+    guard: str | None = None
     decoding: Decoding = Field(default_factory=Decoding)
     trained_on: tuple[str, ...] = ()
 
@@ -58,7 +69,7 @@ class TrackRef(Frozen):
 
     id: str
     version: str
-    split: Literal["train", "test"] = "test"
+    split: Split = "test"
     draw: int = Field(0, ge=0, lt=2**31)
     limit: int | None = None
     n_samples: int = 0
@@ -66,19 +77,24 @@ class TrackRef(Frozen):
 
 
 class JudgeRef(Frozen):
-    """Who read the answers. `id` carries the judge's version."""
+    """Who read the answers. `id` carries the judge's version.
+
+    `revision` names the Hub commits of its weights, comma-separated, where they came from the Hub.
+    """
 
     id: str
     name: str
     digest: str | None = None
+    revision: str | None = None
 
 
 class Score(Frozen):
     """A number with its 95% interval; `value` is None when nothing was answered.
 
-    `n_items` counts the answers behind it, `n_clusters` the independent units (concepts, or images
-    within a concept), `coverage` the share of asked questions that were answered with a label. In a
-    `reported` record without a value, low and high are the range its source gives for several models.
+    `n_items` counts the answers behind it (pairs of them where pairs are scored), `n_clusters` the
+    independent units (concepts, or images within a concept), `coverage` the share of asked questions that
+    were answered with a label. In a `reported` record without a value, low and high are the range its source
+    gives for several models.
     """
 
     value: float | None
@@ -103,7 +119,10 @@ class Scores(Frozen):
 
 
 class Counts(Frozen):
-    """What became of the questions. The three kinds of non-answer are kept apart."""
+    """What became of the questions. The three kinds of non-answer are kept apart.
+
+    `verdicts`: how many verdicts of a guard stand for all those answers; None for other models.
+    """
 
     questions: int = 0
     answered: int = 0
@@ -112,6 +131,8 @@ class Counts(Frozen):
     errors: dict[str, int] = {}
     truncated: int = 0
     perception_read_by: dict[str, int] = {}
+    rated_by: dict[str, int] = {}
+    verdicts: int | None = None
 
 
 class Engine(Frozen):
@@ -122,6 +143,21 @@ class Engine(Frozen):
     processes: int = 1
     out_of_memory_halvings: int = 0
     notes: tuple[str, ...] = ()
+
+
+class Usage(Frozen):
+    """Tokens that a service counted for the answers of a run, and what they cost at the prices given.
+
+    Prices are for a million tokens, in the currency of whoever gave them. `output_tokens` include
+    `thinking_tokens`. What failed requests cost is not known to anybody here.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    price_input: float | None = None
+    price_output: float | None = None
+    cost: float | None = None
 
 
 class RunRecord(Frozen):
@@ -137,6 +173,7 @@ class RunRecord(Frozen):
     packages: dict[str, str] = {}
     hardware: dict[str, str] = {}
     engine: Engine = Engine()
+    usage: Usage | None = None
     started_at: datetime | None = None
     seconds: float | None = None
     status: Literal["complete", "incomplete", "partial"] = "complete"
@@ -150,13 +187,19 @@ class RunRecord(Frozen):
         return self.model_dump_json(indent=1) + "\n"
 
 
+#: Options of an entry that came after the first records.
+_LATER = ("template", "attention", "max_pixels", "guard")
+
+
 def run_id(entry: Entry, track: TrackRef, engine_version: str) -> str:
     """Hash of everything that could change an answer (16 hex digits).
 
-    Batch size, process count and hardware are left out: they must not change one.
+    Batch size, process count and hardware are left out: they must not change one. So are options that
+    were not chosen, as far as records existed before them.
     """
+    unchosen = {option for option in _LATER if getattr(entry, option) is None}
     content: dict[str, Any] = {
-        "entry": entry.model_dump(mode="json"),
+        "entry": entry.model_dump(mode="json", exclude=unchosen),
         "track": track.model_dump(mode="json", exclude={"n_samples", "n_questions"}),
         "engine": engine_version,
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,14 @@ ANSWER_COLUMNS = (
     "options", "prompt", "text", "tokens", "error", "truncated", "thinking_tokens", "seconds",
 )  # fmt: skip
 JUDGEMENT_COLUMNS = ("sample_id", "question_id", "label", "how", "probs")
+#: Written only where a row has them: what few tracks and judges need.
+MORE_ANSWER_COLUMNS = ("context", "reason", "input_tokens", "guard")
+#: Those of them that a judge is shown.
+JUDGED_COLUMNS = ("context", "guard")
+MORE_JUDGEMENT_COLUMNS = ("rating_reference", "rating_answer", "judge_error")
 KEY = ["sample_id", "question_id"]
+#: Where a file of judgements says which answers it read.
+ITEMS = b"ucbench.items"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +103,43 @@ class Run:
 
     def write_answers(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write `answers.parquet` atomically."""
-        _write_parquet(self.folder / ANSWERS, rows, ANSWER_COLUMNS)
+        _write_parquet(self.folder / ANSWERS, rows, (*ANSWER_COLUMNS, *_used(MORE_ANSWER_COLUMNS, rows)))
 
-    def write_judgements(self, judge_id: str, verdicts: Iterable[Verdict]) -> None:
-        """Write a judge's verdicts atomically; probabilities as JSON text."""
-        rows = [
+    def judged(self, judge_id: str) -> str | None:
+        """`items_digest` of what a judge has read, None when it has not, or did not say."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_schema(self.judgements_path(judge_id)).metadata or {}
+        except (OSError, pa.ArrowException):
+            return None
+        content: bytes | None = metadata.get(ITEMS)
+        return content.decode() if content else None
+
+    def write_judgements(
+        self, judge_id: str, verdicts: Iterable[Verdict], content: str | None = None
+    ) -> None:
+        """Write a judge's verdicts atomically; probabilities as JSON text.
+
+        `content` is the `items_digest` of the answers they were read in, so that none is read twice.
+        """
+        rows: list[dict[str, Any]] = [
             {
                 "sample_id": verdict.sample_id,
                 "question_id": verdict.question_id,
                 "label": verdict.label,
                 "how": verdict.how,
                 "probs": None if verdict.probs is None else json.dumps(verdict.probs),
+                "rating_reference": None if verdict.ratings is None else verdict.ratings[0],
+                "rating_answer": None if verdict.ratings is None else verdict.ratings[1],
+                "judge_error": verdict.error,
             }
             for verdict in verdicts
         ]
-        _write_parquet(self.judgements_path(judge_id), rows, JUDGEMENT_COLUMNS)
+        metadata = {ITEMS: content.encode()} if content else {}
+        columns = (*JUDGEMENT_COLUMNS, *_used(MORE_JUDGEMENT_COLUMNS, rows))
+        _write_parquet(self.judgements_path(judge_id), rows, columns, metadata)
 
     def write_record(self, record: RunRecord) -> None:
         """Write `record.json` atomically."""
@@ -138,8 +168,15 @@ def resolve(run: str, store: Path) -> Run:
 
 
 def join(answers: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts beside answers; an answer that is a system error has no verdict (label None)."""
+    """Verdicts beside answers; an answer that is a system error has no verdict (label None).
+
+    A judge's own failure is a system error as well: `judge_` and its kind.
+    """
     joined = answers.merge(judgements, on=KEY, how="left", validate="one_to_one", sort=False)
+    if "judge_error" in joined:
+        failed = joined["judge_error"].notna()
+        joined["error"] = joined["error"].astype(object).where(~failed, "judge_" + joined["judge_error"])
+        joined["label"] = joined["label"].where(~failed)
     missing = joined["label"].isna() & joined["error"].isna()
     if missing.any():
         row = joined[missing].iloc[0]
@@ -154,8 +191,20 @@ def join(answers: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:
 def items(answers: pd.DataFrame) -> list[Item]:
     """What a judge is shown: every answer that is not a system error."""
     fields = ["sample_id", "question_id", "kind", "prompt", "text", "expected", "options"]
+    fields += [column for column in JUDGED_COLUMNS if column in answers]
     rows: Any = answers.loc[answers["error"].isna(), fields].to_dict("records")
     return [Item(**{**row, "options": tuple(row["options"])}) for row in rows]
+
+
+def items_digest(asked: Sequence[Item]) -> str:
+    """SHA-256 of everything that a judge is shown, in order."""
+    content = hashlib.sha256()
+    for item in asked:
+        shown = astuple(item)
+        # Guards came after the first judgements.
+        shown = shown if item.guard else shown[:-1]
+        content.update(json.dumps(shown, ensure_ascii=True).encode() + b"\n")
+    return content.hexdigest()
 
 
 def _read_parquet(path: Path, columns: Sequence[str], advice: str) -> pd.DataFrame:
@@ -174,7 +223,17 @@ def _read_parquet(path: Path, columns: Sequence[str], advice: str) -> pd.DataFra
     return frame
 
 
-def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+def _used(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Those columns that any row has something in."""
+    return [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
+
+
+def _write_parquet(
+    path: Path,
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    metadata: Mapping[bytes, bytes] | None = None,
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -183,10 +242,13 @@ def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence
         "unsafe": pa.bool_(),
         "truncated": pa.bool_(),
         "tokens": pa.int32(),
+        "input_tokens": pa.int32(),
         "thinking_tokens": pa.int32(),
         "seconds": pa.float32(),
+        "rating_reference": pa.float64(),
+        "rating_answer": pa.float64(),
     }
-    schema = pa.schema([(column, types.get(column, pa.string())) for column in columns])
+    schema = pa.schema([(column, types.get(column, pa.string())) for column in columns], metadata or None)
     table = pa.Table.from_pylist(list(rows), schema=schema)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ucbench.errors import UnknownNameError
 from ucbench.format import MISSING, absent, count, fraction, interval, model_name, rank
 from ucbench.record import RunRecord, ScoreMap
+from ucbench.restricted import is_restricted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ucbench.align.record import AlignRecord
     from ucbench.board import Board
-    from ucbench.runs import Run
+    from ucbench.parity import Parity
+    from ucbench.types import Split
     from ucbench.verify import Check
 
 #: Without a terminal, a line of progress at most this often (seconds).
@@ -216,12 +218,20 @@ def print_record(record: RunRecord) -> None:
     errors = ", ".join(f"{n:,} {code}" for code, n in sorted(counts.errors.items())) or "none"
     seconds = f"{record.seconds:.0f} s answering" if record.seconds is not None else ""
     judge = record.judge.id if record.judge else "none"
+    used = record.usage
+    spent = "" if used is None else (
+        f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out"
+        + ("" if used.cost is None else f", cost {used.cost:,.2f} at the prices given")
+    )  # fmt: skip
+    told = used is not None or record.entry.guard
+    notes = "; ".join(record.engine.notes if told else ())
     for line in (
         f"{counts.questions:,} questions, {counts.answered:,} answered with a label, {counts.na:,} N/A, "
         f"{counts.provider_refusals:,} refused by a provider; errors: {errors}; "
         f"cut at the token limit: {counts.truncated:,}",
         f"perception options read: {read or 'none'}",
         f"judge {judge}; engine {record.engine.path}; {seconds}; run {record.run_id} ({record.status})",
+        *(line for line in (spent, notes) if line),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -234,8 +244,10 @@ BOARD_KEYS = (
 _MODEL_WIDTH, _SCORE_WIDTH = 18, 10
 
 
-def print_board(board: Board, track: str | None, order: str) -> None:
+def print_board(board: Board, track: str | None, order: str, split: Split | None = None) -> None:
     """The board as a table, one track after the other; reported rows last and without a rank.
+
+    `split` keeps the rows of one split; without it, runs cut down to the test items are left out.
 
     Under each value stands its interval, under each model its provenance and decoding.
     """
@@ -248,7 +260,9 @@ def print_board(board: Board, track: str | None, order: str) -> None:
         raise UnknownNameError(f"the board has no track {track!r}; it has {', '.join(known) or 'none'}")
     room = (console.width - _MODEL_WIDTH - 9) // (_SCORE_WIDTH + 2)
     shown = [order, *(key for key in BOARD_KEYS if key != order)][: max(room, 1)]
-    for name, rows in board.rows.groupby("track", sort=True):
+    restricted = board.rows["run_id"].map(is_restricted).astype(bool)
+    kept = board.rows[~restricted if split is None else board.rows["split"] == split]
+    for name, rows in kept.groupby("track", sort=True):
         if track and name != track:
             continue
         table = new_table(f"Track {escape(str(name))}, by {order}")
@@ -268,7 +282,7 @@ def print_board(board: Board, track: str | None, order: str) -> None:
             )
             table.add_row(
                 rank(row["rank_low"], row["rank_high"]),
-                f"{model}\n[dim]{about}[/dim]",
+                f"{model}{'' if absent(row['guard']) else ' [dim](guard)[/dim]'}\n[dim]{about}[/dim]",
                 *(_cell(row, key) for key in shown),
                 style="italic" if row["reported"] else None,
             )
@@ -290,6 +304,53 @@ def _cell(row: Mapping[Any, Any], key: str) -> str:
     return f"{fraction(row[key])}\n[dim]{bounds}[/dim]"
 
 
+def print_models(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The known models (see models/listing.py): how each runs and what it needs."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    table = new_table("Known models; memory is that of the weights in bfloat16")
+    table.add_column("model", overflow="fold")
+    for name in ("runs", "size", "memory", "access"):
+        justify: Any = "right" if name in ("size", "memory") else "left"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
+        paper = f"{row['paper']} in the paper" if row["paper"] else None
+        guard = f"guard, asked as {row['guard']}" if row["guard"] else None
+        about = (guard, row["family"], f"licence {row['licence']}", paper, row["note"])
+        size = row["parameters"]
+        table.add_row(
+            f"{escape(row['id'])}\n[dim]{escape('; '.join(part for part in about if part))}[/dim]",
+            row["runs"],
+            MISSING if size is None else f"{size:g} B",
+            MISSING if size is None else f"{row['memory_gb']:.3g} GB",
+            row["access"],
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        "native: in this process. endpoint: behind a server, --endpoint URL. saved: ucbench import-answers.\n"
+        "Any other model that AutoModelForImageTextToText loads is asked one question at a time.",
+        style="dim",
+    )
+
+
+def print_families(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The families of models (see models/listing.py): how each is asked."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    table = new_table("Families, and how each is asked at best")
+    table.add_column("family", no_wrap=True)
+    table.add_column("model types", overflow="fold")
+    table.add_column("asked by", no_wrap=True)
+    table.add_column("because", overflow="fold")
+    for row in rows:
+        why = escape(row["why"] or "")
+        table.add_row(row["family"], ", ".join(row["model_types"]), row["ways"][0], why)
+    Console().print(table)
+
+
 def print_checks(checks: list[Check]) -> None:
     """What `board verify` found, a line a run."""
     for check in checks:
@@ -299,30 +360,46 @@ def print_checks(checks: list[Check]) -> None:
             state = "schema only"
         else:
             state = "verified" if check.rejudged else "verdicts not re-judged"
+            state += "" if check.compared else ", pictures not at hand"
         print(f"{state:<22} {check.run_id}  {check.model} ({check.provenance})")
         for problem in check.problems:
             print(f"{'':<22} {problem}")
 
 
-def print_agreement(run: Run, first: str, second: str) -> None:
-    """Agreement and Cohen's kappa of two judges, overall and by kind of question."""
+def print_parity(found: Parity) -> None:
+    """The ways of asking, and what changes from one to another.
+
+    `tokens` is the share before the first difference, `parts at` the middle place of that, `logits apart`
+    the middle distance of the two tokens' logits there, `flips` how many verdicts differ.
+    """
     from rich.console import Console
+    from rich.markup import escape
 
-    from ucbench.judges.agreement import agree
-
-    left, right = run.frame(first), run.frame(second)
-    kept = left["label"].notna().to_numpy() & right["label"].notna().to_numpy()
-    table = new_table(f"{first} and {second}")
-    for name in ("kind", "answers", "agreement", "Cohen's kappa"):
-        table.add_column(name, justify="left" if name == "kind" else "right")
-    groups = [("all", kept)] + [
-        (kind, kept & (left["kind"] == kind).to_numpy()) for kind in left["kind"].unique()
-    ]
-    for name, mask in groups:
-        found = agree(left["label"][mask].tolist(), right["label"][mask].tolist())
-        table.add_row(name, f"{found.n:,}", f"{found.agreement:.3f}", _kappa(found.kappa))
-    Console().print(table)
-
-
-def _kappa(kappa: float | None) -> str:
-    return "–" if kappa is None else f"{kappa:.3f}"
+    console = Console()
+    model = model_name(found.entry.model, found.entry.adapter)
+    n = found.pairs[0].n
+    ways = new_table(escape(f"{model}, {found.entry.dtype}: {n:,} questions of {found.track.id}"))
+    for name in ("asked", "batch", "seconds", "tokens", "tokens/s"):
+        ways.add_column(name, justify="left" if name == "asked" else "right", no_wrap=True)
+    for way in found.ways:
+        rate = f"{way.tokens / way.seconds:,.0f}" if way.seconds else MISSING
+        ways.add_row(way.name, count(way.batch_size), f"{way.seconds:,.1f}", count(way.tokens), rate)
+    console.print(ways)
+    pairs = new_table("answers of the first against those of the second")
+    for name in ("first", "second", "identical", "tokens", "parts at", "logits apart", "flips"):
+        pairs.add_column(name, justify="left" if name in ("first", "second") else "right", no_wrap=True)
+    for pair in found.pairs:
+        place, margin = pair.median_token, pair.median_margin
+        pairs.add_row(
+            pair.first,
+            pair.second,
+            f"{pair.identical:,}/{pair.n:,}",
+            f"{pair.token_agreement:.4f}",
+            MISSING if place is None else f"{place:g}",
+            MISSING if margin is None else f"{margin:.3g}",
+            count(pair.flips),
+        )
+    console.print(pairs)
+    for pair in found.pairs:
+        moved = [f"{key} {change:+.4f}" for key, change in pair.score_changes.items() if change]
+        say(f"scores, {pair.first} to {pair.second}: {', '.join(moved) or 'no change'}")

@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from PIL import Image
 
-Kind = Literal["perception", "image_alignment", "text_alignment", "image_context", "text_context", "general"]
-Split = Literal["train", "test"]
+Kind = Literal[
+    "perception", "image_alignment", "text_alignment", "image_alignment_turned", "text_alignment_turned",
+    "image_context", "text_context", "general", "rated",
+]  # fmt: skip
+#: `all` is train and test together, for tracks whose measurement is the whole set.
+Split = Literal["all", "train", "test"]
 
 #: The labels a verdict can carry. A model that declines gets N/A, never an error.
 SAFE, UNSAFE, NA = "Safe", "Unsafe", "N/A"
 OPTION_LETTERS = ("A", "B", "C", "D")
 #: Verdict labels of a `general` question.
 CORRECT, WRONG = "Correct", "Wrong"
+#: Verdict label of a `rated` question; what counts are its ratings.
+RATED = "Rated"
 
 #: The system's failures. They are never an empty text and never a verdict.
 ErrorCode = Literal[
-    "bad_image", "out_of_memory", "timeout", "provider_error", "provider_refusal", "model_error"
+    "bad_image", "out_of_memory", "timeout", "provider_error", "provider_refusal", "model_error", "missing"
 ]
 
 
@@ -39,7 +45,8 @@ class Question:
 
     `id` is unique within the sample. `template` is the same for every sample that is asked the
     same question (`image_alignment_0`) and is the key of `scores.by_question`. `expected` is the
-    right label: A..D, Safe, Unsafe, or for `general` the answer itself ("blue").
+    right label: A..D, Safe, Unsafe, or for `general` the answer itself ("blue"), for `rated` a reference
+    answer. `context` is what a judge may know of the picture beside that; no model is shown it.
     """
 
     id: str
@@ -49,6 +56,7 @@ class Question:
     concept_id: str
     expected: str
     options: tuple[str, ...] = ()
+    context: str = ""
 
 
 class ImageSource(Protocol):
@@ -74,7 +82,10 @@ class Answer:
     """Free text, or one typed error; never both.
 
     `tokens` counts the generated tokens, `thinking_tokens` those of a reasoning part that was cut
-    from `text`. `truncated` says that generation stopped at the token limit.
+    from `text`. `truncated` says that generation stopped at the token limit. A service that counts them
+    tells `input_tokens` as well. `reason` says in a line why there is an error, where that is known.
+    `guard` names the guard whose verdict on the picture this is (`Guard.identity`); it may stand for several
+    questions.
     """
 
     sample_id: str
@@ -84,6 +95,9 @@ class Answer:
     error: ErrorCode | None = None
     truncated: bool = False
     thinking_tokens: int = 0
+    input_tokens: int = 0
+    reason: str = ""
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +105,9 @@ class Verdict:
     """What a judge read in an answer.
 
     `label` is Safe, Unsafe or N/A (alignment and context), A..D or N/A (perception), Correct, Wrong
-    or N/A (general). `how` names the rule or path that decided it. `probs` maps labels to
-    probabilities for judges that have them.
+    or N/A (general), Rated (rated). `how` names the rule or path that decided it. `probs` maps labels to
+    probabilities for judges that have them. `ratings` are those of the reference and of the answer. `error`
+    is a judge's own failure: then the label says nothing, and the question counts as a system error.
     """
 
     sample_id: str
@@ -101,3 +116,5 @@ class Verdict:
     how: str
     judge_id: str
     probs: dict[str, float] | None = field(default=None)
+    ratings: tuple[float, float] | None = None
+    error: str | None = None

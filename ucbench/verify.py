@@ -14,9 +14,14 @@ from ucbench import board as boards
 from ucbench import runs
 from ucbench.errors import UcbenchError
 from ucbench.format import model_name
+from ucbench.judges.guard import judge_items
+from ucbench.models import guards
 from ucbench.record import RunRecord, Scores
+from ucbench.restricted import run_id_of
 from ucbench.runs import Run
 from ucbench.tracks.base import Track
+from ucbench.tracks.scoring import scoring
+from ucbench.tracks.stimuli import strangers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +32,18 @@ TOLERANCE = 1e-9
 
 @dataclass(slots=True)
 class Check:
-    """What was found about one run. `rejudged` is None for rows that have no answers to judge."""
+    """What was found about one run.
+
+    `rejudged` and `compared` are None for rows that have no answers to judge. `compared` is False when the
+    track's pictures are not at hand: then its questions are compared as far as they are the same for any
+    picture.
+    """
 
     run_id: str
     model: str
     provenance: str
     rejudged: bool | None = None
+    compared: bool | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -43,12 +54,14 @@ def verify(stores: Sequence[Path]) -> list[Check]:
     anew from the runs and compared whole: identity, provenance, ranks, every score and breakdown.
     Rows of provenance `reported` have no answers: their record is checked against the schema only.
     A run whose judge cannot be loaded here is marked `rejudged=False`; its scores are still recomputed
-    from the stored verdicts. Raises `StoreError` when there is no board, or it is damaged.
+    from the stored verdicts. No gated data is asked for. Raises `StoreError` when there is no board, or
+    it is damaged.
     """
     board = boards.load(stores[-1])
     checks: dict[str, Check] = {}
     there = {run.run_id: run for store in stores for run in runs.find(store)}
-    for run_id in dict.fromkeys([*board.manifest["runs"], *board.rows["run_id"], *there]):
+    behind = map(run_id_of, board.rows["run_id"])
+    for run_id in dict.fromkeys([*board.manifest["runs"], *behind, *there]):
         checks[run_id] = check = Check(run_id, "unknown", "unknown")
         try:
             if run_id not in there:
@@ -127,14 +140,23 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
         return
     answers, stored = run.answers(), run.judgements(record.judge.id)
     track = tracks.load(record.track.id)
-    check.problems.extend(_question_differences(answers, record, track))
+    known = tracks.row(record.track.id)
+    # A track that takes data may have been asked with some, which its version tells.
+    check.compared = not known.needs_data and (not known.takes or track.version == record.track.version)
+    if check.compared:
+        check.problems.extend(_question_differences(answers, record, track))
+    elif strange := strangers(answers):
+        sample, question = strange[0]
+        check.problems.append(
+            f"{len(strange)} questions are not in the benchmark's words, the first is {question} on {sample}"
+        )
     try:
-        judge = judges.load(record.judge.name)
+        judge = judges.load_recorded(record.judge)
         check.rejudged = (judge.id, judge.digest) == (record.judge.id, record.judge.digest)
     except UcbenchError:
         check.rejudged = False
     if check.rejudged:
-        labels = {(v.sample_id, v.question_id): v.label for v in judge.judge(runs.items(answers))}
+        labels = {(v.sample_id, v.question_id): v.label for v in judge_items(judge, runs.items(answers))}
         told = {(r["sample_id"], r["question_id"]): r["label"] for r in stored.to_dict("records")}
         wrong = [key for key in labels.keys() | told.keys() if labels.get(key) != told.get(key)]
         if wrong:
@@ -145,7 +167,8 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
                 f"read {labels.get((sample, question))}"
             )
     frame = runs.join(answers, stored)
-    recomputed = score_run(frame, subsets=track.subsets)
+    own = scoring(track.id)
+    recomputed = score_run(frame, subsets=track.subsets, extra=own.extra, clusters=own.clusters)
     check.problems.extend(_differences(record.scores, recomputed))
     if record.counts != counts(frame):
         check.problems.append("the counts differ from those of the stored answers")
@@ -156,7 +179,10 @@ def _question_differences(answers: pd.DataFrame, record: RunRecord, track: Track
     if track.version != record.track.version:
         return [f"it was asked version {record.track.version} of {track.id}, here is version {track.version}"]
     samples = track.samples(record.track.split, record.track.draw, record.track.limit)
-    asked = {(s.id, q.id): (q.text, q.expected, q.concept_id) for s in samples for q in s.questions}
+    takes = guards.of_identity(record.entry.guard).prompts if record.entry.guard else bool
+    asked = {
+        (s.id, q.id): (q.text, q.expected, q.concept_id) for s in samples for q in s.questions if takes(q)
+    }
     told = {
         (row["sample_id"], row["question_id"]): (row["prompt"], row["expected"], row["concept_id"])
         for row in answers.to_dict("records")
@@ -204,6 +230,7 @@ def as_json(checks: list[Check]) -> str:
                 "model": check.model,
                 "provenance": check.provenance,
                 "rejudged": check.rejudged,
+                "compared": check.compared,
                 "problems": check.problems,
             }
             for check in checks

@@ -191,7 +191,7 @@ def test_a_track_without_labels_is_one_sentence(keep: str | None, missing: str, 
         training_set(Part(kept))
     assert str(caught.value) == (
         f"track part has no train images labelled {missing}, so nothing can be aligned on it; "
-        "choose a track with safe and unsafe images, such as pictograms"
+        "choose a track with both, such as pictograms, or unsafeconcepts with --safe-data"
     )
 
 

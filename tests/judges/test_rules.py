@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucbench.judges import rules
-from ucbench.judges.alignment import question_polarity
 from ucbench.judges.base import Item
+from ucbench.judges.direction import question_polarity
 from ucbench.judges.options import name_to_letter, parse_options
 from ucbench.judges.rules import RulesJudge
 from ucbench.tracks import questions

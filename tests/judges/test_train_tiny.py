@@ -5,8 +5,7 @@ from random import Random
 
 import pytest
 
-from ucbench.files import write_text
-from ucbench.judges import phrases, train_tiny
+from ucbench.judges import fit, phrases, train_tiny
 from ucbench.judges.roberta import Reader
 
 torch = pytest.importorskip("torch")
@@ -27,12 +26,11 @@ def test_training_is_seeded_learns_and_is_read_back(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     draw, labels = train_tiny.TASKS["perception"]
     words = train_tiny.tokenizer([draw(Random(i))[0] for i in range(2000)])
-    write_text(tmp_path / "tokenizer.json", words.to_str())
-    write_text(tmp_path / "config.json", train_tiny.config_text(train_tiny.config(words.get_vocab_size())))
+    fit.write_companions(tmp_path, words, fit.tiny_config(words.get_vocab_size()))
     shares, digests = [], []
     for run, steps in enumerate((2, 2, 150)):
         model, seen = train_tiny.train("perception", words, steps, seed=3)
-        train_tiny.save(model, tmp_path / f"{run}.safetensors")
+        fit.save_weights(model, tmp_path / f"{run}.safetensors", half=True)
         reader = Reader(tmp_path / f"{run}.safetensors", labels, device="cpu")
         share, wrong = train_tiny.accuracy(reader, phrases.corpus(draw, 300, seed=9, exclude=seen))
         assert share == pytest.approx(1 - sum(wrong.values()) / 300)

@@ -9,12 +9,12 @@ import pytest
 
 from ucbench.errors import UnknownNameError
 from ucbench.metrics.keys import KEYS, lookup
-from ucbench.metrics.parts import LABELS, PARTS
+from ucbench.metrics.parts import LABELS, PARTS, TURNED
 from ucbench.metrics.scores import TERMS
 
 
 def test_every_key_is_computed_and_told_in_one_line() -> None:
-    assert set(TERMS) | {"diversity"} == set(KEYS)
+    assert set(TERMS) | {"diversity", "llavabench"} == set(KEYS)
     for key, row in KEYS.items():
         assert row.key == key
         assert row.title
@@ -28,6 +28,7 @@ def test_kinds_of_a_key_are_those_its_shares_read() -> None:
     for key, terms in TERMS.items():
         read = {PARTS[part].kind for _, part in terms}
         read |= {"perception"} if any(PARTS[part].recognised for _, part in terms) else set()
+        read |= {TURNED[PARTS[part].kind] for _, part in terms if PARTS[part].pair}
         assert set(KEYS[key].kinds) == read, key
 
 

@@ -126,7 +126,7 @@ def test_answers_equal_plain_peft(
     model = PeftModel.from_pretrained(whole, folder, torch_device="cpu").eval()
     vlm = load(folder, dtype=dtype)
     if dtype == "bfloat16":  # whose rounding depends on who shares the batch
-        vlm._path = ONE_AT_A_TIME
+        vlm.use(ONE_AT_A_TIME)
     own = answers(vlm, pictograms)
     for sample in pictograms:
         for question in sample.questions[:25]:

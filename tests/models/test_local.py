@@ -111,25 +111,34 @@ def test_the_path_for_unknown_architectures_gives_the_same(
         assert ask(vlm, samples, 4) == expected  # type: ignore[arg-type]
 
 
-def test_an_image_behind_its_question_is_asked_one_at_a_time(
+def test_an_image_behind_its_question_shares_nothing(
     build: Any, tmp_path: Path, load: Callable[..., LocalVLM], samples: list[Sample]
 ) -> None:
     template = "{% for m in messages %}{{ m['content'][1]['text'] }} <image>{% endfor %} ASSISTANT:"
     vlm = load(build(tmp_path / "late", template=template))
-    assert vlm.engine_path == "one_at_a_time"
-    assert len(ask(vlm, samples[:2], 8)) == 3
+    assert vlm.ways == ("batched", "one_at_a_time")
+    answers = ask(vlm, samples, 8)
+    assert answers == ask(vlm, samples, 1)
+    vlm.use("one_at_a_time")
+    assert answers == ask(vlm, samples, 8)
 
 
-def test_sliding_windows_are_asked_one_at_a_time(
+def test_sliding_windows_share_the_vision_only(
     build: Any, tmp_path: Path, load: Callable[..., LocalVLM], samples: list[Sample]
 ) -> None:
     """Their caches forget the beginning of a prefix, which could then not be shared."""
     folder = build(tmp_path / "window", window=8)
     vlm = load(folder)
-    assert vlm.engine_path == "one_at_a_time"
+    assert vlm.engine_path == "shared_vision"
     expected = plain_generate(folder, samples[:3])
     answers = ask(vlm, samples[:3], 4)
     assert {key: (a.text, a.tokens, a.truncated) for key, a in answers.items()} == expected
+
+
+def test_a_way_that_a_model_does_not_allow(build: Any, tmp_path: Path, load: Callable[..., LocalVLM]) -> None:
+    vlm = load(build(tmp_path / "window", window=8))
+    with pytest.raises(ModelError, match="cannot be asked by shared_prefix"):
+        vlm.use("shared_prefix")
 
 
 def test_tied_embeddings(
@@ -232,7 +241,7 @@ def test_out_of_memory_is_reported_and_survived(
     try:
         with pytest.raises(OutOfMemoryError):
             vlm.answer(batch)
-        assert not vlm._prefixes
+        assert not vlm._path.kept
         halves = [Batch(0, 0, batch.items[:8]), Batch(0, 0, batch.items[8:])]
         answers = [answer for half in halves for answer in vlm.answer(half)]
     finally:
@@ -275,8 +284,8 @@ def test_every_stop_token_ends_an_answer(
 
     vlm = load(llava)
     sample = samples[0]
-    inputs = vlm._whole_inputs(sample.image.load(), sample.questions[0].text)
-    tokens = vlm._generate([("", "")], **inputs)[0]
+    inputs = vlm.whole_inputs([(sample, sample.questions[0])])
+    tokens = vlm._decoder(vlm.model, [("", "")], **inputs)[0]
     assert len(tokens) == NEW_TOKENS
     folder = build(tmp_path / "stops")
     GenerationConfig(eos_token_id=[2, tokens[3]]).save_pretrained(folder)
@@ -292,7 +301,7 @@ def test_thinking_is_cut_and_counted(special: bool, llava: Path, samples: list[S
     if special:  # as some tokenizers have their marks
         vlm._tokenizer.add_special_tokens({"extra_special_tokens": ["<think>", "</think>"]})
     tokens = vlm._tokenizer("<think>It is safe.</think> Yes", add_special_tokens=False)["input_ids"]
-    answer = vlm._read(samples[0], samples[0].questions[0], [*tokens, 2])
+    answer = vlm.read(samples[0], samples[0].questions[0], [*tokens, 2])
     assert answer.text == "Yes"
     assert answer.tokens == len(tokens)
     assert not answer.truncated

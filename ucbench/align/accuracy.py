@@ -1,7 +1,7 @@
 """The paper's alignment experiment: every test image is asked one of the five questions.
 
 Unsafe images come first, then at most as many safe ones; the question of the i-th is that of
-`ucbench.align.split.asked`. No answer is wrong.
+`ucbench.tracks.split.asked`. No answer is wrong.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ucbench.align import split
 from ucbench.errors import UcbenchError
 from ucbench.metrics.intervals import estimate, resample_clusters, share_interval
 from ucbench.metrics.parts import PROVIDER_REFUSAL
 from ucbench.record import Score, ScoreMap
+from ucbench.tracks import split
 from ucbench.types import NA
 
 if TYPE_CHECKING:

@@ -61,11 +61,14 @@ class TrainingSet:
     probe: tuple[Sample, ...]
     names: Mapping[str, str] = field(default_factory=dict)
     """Concept id -> name, for the answers that SFT and DPO learn from."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Id -> version of other tracks that some of the items are of."""
 
     @property
     def trained_on(self) -> tuple[str, ...]:
         """What an entry aligned on this names in `Entry.trained_on`."""
-        return (f"{self.track_id}/{self.track_version}/train",)
+        tracks = {self.track_id: self.track_version, **self.parts}
+        return tuple(f"{id_}/{version}/train" for id_, version in tracks.items())
 
     def steps(self, batch_size: int, epochs: int) -> int:
         """Batches of `batch_size` that `epochs` passes hold; a pass goes on where the last one ended."""
@@ -122,14 +125,16 @@ def training_set(track: Track, *, limit: int | None = None) -> TrainingSet:
         missing = " and ".join(label.lower() for label, side in sides.items() if not side)
         raise UcbenchError(
             f"track {track.id} has no train images labelled {missing}, so nothing can be aligned on it; "
-            "choose a track with safe and unsafe images, such as pictograms"
+            "choose a track with both, such as pictograms, or unsafeconcepts with --safe-data"
         )
     size = min(map(len, sides.values()))
     if limit is not None:
         size = min(size, max(1, limit // 2))
     kept = {id(item) for side in sides.values() for item in _spread(side, size)}
     names = {concept.id: concept.name for concept in track.concepts}
-    return TrainingSet(track.id, track.version, tuple(i for i in items if id(i) in kept), tuple(probe), names)
+    learned = tuple(item for item in items if id(item) in kept)
+    parts = getattr(track, "parts", {})
+    return TrainingSet(track.id, track.version, learned, tuple(probe), names, parts)
 
 
 def _items(samples: Sequence[Sample]) -> list[TrainItem]:

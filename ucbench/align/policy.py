@@ -24,7 +24,7 @@ from ucbench.align.pictures import Picture, Pictures, encoder_outputs
 from ucbench.align.rollout import Pack
 from ucbench.align.settings import PPOSettings
 from ucbench.errors import ModelError
-from ucbench.models.local import pad_id, stop_ids
+from ucbench.models.decode import pad_id, stop_ids
 from ucbench.models.prompts import Prompts
 from ucbench.models.registry import Base
 
@@ -47,7 +47,7 @@ class Policy(nn.Module):
     def __init__(self, base: Base, settings: PPOSettings) -> None:
         super().__init__()
         loaded = base.loaded
-        if loaded.family is None:
+        if loaded.family is None or not loaded.family.aligns:
             raise ModelError(
                 f"{base.name} is a {loaded.model.config.model_type} model, which ppo cannot train; "
                 "it trains LLaVA models"

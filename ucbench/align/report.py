@@ -42,8 +42,9 @@ from ucbench.align.report_record import (
 from ucbench.align.reported import PAPER
 from ucbench.align.settings import METHODS, Method
 from ucbench.errors import ModelError, StoreError, UcbenchError, UnknownNameError
+from ucbench.judges.base import Judge, reference
 from ucbench.metrics.diversity import mean_over_questions, one_minus_self_bleu
-from ucbench.record import Decoding, Entry, JudgeRef, RunRecord, ScoreMap, Scores
+from ucbench.record import Decoding, Entry, RunRecord, ScoreMap, Scores
 from ucbench.runs import ANSWERS, Run
 from ucbench.world import World
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ucbench.evaluate import Progress
-    from ucbench.judges.base import Judge
     from ucbench.models.base import VLM
     from ucbench.tracks.base import Track
 
@@ -187,8 +187,8 @@ class _Bench:
     def _run(self, label: str, vlm: VLM, store: Path, limit: int | None) -> tuple[RunRecord, Run]:
         with self.show(label) as progress:
             record = evaluate.evaluate(
-                vlm, self.track, self.judge, out=store, limit=limit, batch_size=self.batch_size,
-                progress=progress, processes=self.processes,
+                vlm, self.track, self.judge, out=store, split="test", limit=limit,
+                batch_size=self.batch_size, progress=progress, processes=self.processes,
             )  # fmt: skip
         if record.status == "incomplete":
             raise UcbenchError(
@@ -271,9 +271,8 @@ def report(
         revision=entry.revision,
         dtype=entry.dtype,
         track=original.record.track,
-        judge=JudgeRef(id=judge.id, name=judge.name, digest=judge.digest),
-        second_judge=second_judge
-        and JudgeRef(id=second_judge.id, name=second_judge.name, digest=second_judge.digest),
+        judge=reference(judge),
+        second_judge=second_judge and reference(second_judge),
         max_new_tokens=max_new_tokens,
         safety_prompt=PROMPT,
         accuracy_images=len(original.asked),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ucbench.record import JudgeRef
 from ucbench.types import Kind, Verdict
 
 
@@ -13,7 +14,9 @@ from ucbench.types import Kind, Verdict
 class Item:
     """An answer beside what was asked; what a judge needs and nothing more.
 
-    `expected` is only looked at for `general` questions, whose right answer is an open word.
+    `expected` is only looked at for `general` questions, whose right answer is an open word, and with
+    `context` for `rated` ones. `guard` names the guard that the answer comes from; no judge is shown those,
+    see judges/guard.py.
     """
 
     sample_id: str
@@ -23,6 +26,8 @@ class Item:
     text: str
     expected: str
     options: tuple[str, ...] = ()
+    context: str = ""
+    guard: str = ""
 
 
 class Judge(Protocol):
@@ -46,3 +51,9 @@ class Judge(Protocol):
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in order."""
         ...
+
+
+def reference(judge: Judge) -> JudgeRef:
+    """How a record names a judge; with its `revision` where it came from the Hub."""
+    revision: str | None = getattr(judge, "revision", None)
+    return JudgeRef(id=judge.id, name=judge.name, digest=judge.digest, revision=revision)

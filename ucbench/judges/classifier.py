@@ -14,14 +14,15 @@ follow, and each is recorded in `Verdict.how`:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from ucbench.errors import AccessError
+from ucbench.errors import AccessError, UnknownNameError
 from ucbench.judges import rules
-from ucbench.judges.alignment import question_polarity
 from ucbench.judges.base import Item
+from ucbench.judges.direction import direction
 from ucbench.judges.options import name_to_letter, parse_options
 from ucbench.judges.roberta import Reader, find_checkpoint
 from ucbench.judges.thinking import strip_thinking
@@ -32,18 +33,33 @@ ALIGNMENT_LABELS = (SAFE, UNSAFE, NA)
 OFFICIAL = {"perception": "yiting/perception_classifier", "alignment": "yiting/alignment_classifier"}
 OFFICIAL_FILE = "epoch_10.pt"
 TOKENIZER = "FacebookAI/roberta-base"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class ClassifierJudge:
     """Labels by two classifiers; probabilities are in `Verdict.probs`."""
 
-    def __init__(self, name: str, perception: Reader, alignment: Reader, *, letters_first: bool) -> None:
-        """`letters_first` puts option names as letters before the perception classifier reads."""
+    def __init__(
+        self,
+        name: str,
+        perception: Reader,
+        alignment: Reader,
+        *,
+        letters_first: bool,
+        revision: str | None = None,
+    ) -> None:
+        """`letters_first` puts option names as letters before the perception classifier reads.
+
+        `revision` names the Hub commits that the files were taken from.
+        """
         self.name = name
+        self.revision = revision
         self._readers = {"perception": perception, "alignment": alignment}
         self._letters_first = letters_first
+        # What is shipped changes as a whole; of others the tokenizer may differ with equal weights.
+        companions = "" if letters_first else f"{perception.companions}{alignment.companions}"
         self.digest: str | None = hashlib.sha256(
-            f"{perception.digest}{alignment.digest}{letters_first}".encode()
+            f"{perception.digest}{alignment.digest}{letters_first}{companions}".encode()
         ).hexdigest()
         self.id = f"classifier-{self.digest[:12]}"
 
@@ -59,7 +75,7 @@ class ClassifierJudge:
             elif item.kind == "perception":
                 text, how = self._as_letters(item, text)
                 queues["perception"].append((index, text, how))
-            elif item.kind == "general" or question_polarity(item.prompt) != 1:
+            elif item.kind == "general" or direction(item.kind, item.prompt) != 1:
                 label, how = rules.read(item)
                 verdicts[index] = self._verdict(item, label, f"rules:{how}")
             else:
@@ -100,7 +116,12 @@ def load_tiny() -> ClassifierJudge:
 
 
 def load_pair(
-    name: str, perception: str | Path, alignment: str | Path, tokenizer: str | Path | None = None
+    name: str,
+    perception: str | Path,
+    alignment: str | Path,
+    tokenizer: str | Path | None = None,
+    *,
+    revision: str | None = None,
 ) -> ClassifierJudge:
     """Two local checkpoints of the official shape, each a file or a folder.
 
@@ -109,54 +130,86 @@ def load_pair(
     """
     readers = []
     for path, labels in ((Path(perception), PERCEPTION_LABELS), (Path(alignment), ALIGNMENT_LABELS)):
-        files_found = find_checkpoint(path)
-        vocabulary = Path(tokenizer) if tokenizer else files_found.tokenizer
-        vocabulary = vocabulary or download(TOKENIZER, "tokenizer.json")
+        found = find_checkpoint(path)
+        vocabulary = Path(tokenizer) if tokenizer else found.tokenizer
+        vocabulary = vocabulary or roberta_tokenizer(found.weights.parent)[0]
         readers.append(Reader(path, labels, tokenizer=vocabulary))
-    return ClassifierJudge(name, *readers, letters_first=False)
+    return ClassifierJudge(name, *readers, letters_first=False, revision=revision)
 
 
-def load_official(tokenizer: str | Path | None = None) -> ClassifierJudge:
-    """The authors' classifiers from the Hub. Raises `AccessError` when they cannot be reached."""
-    perception, alignment = (download(repo, OFFICIAL_FILE) for repo in OFFICIAL.values())
-    return load_pair("classifier:official", perception, alignment, tokenizer)
+def roberta_tokenizer(folder: Path | None = None, commit: str | None = None) -> tuple[Path, str]:
+    """tokenizer.json of roberta-base and its commit. Raises `AccessError`, which names `folder`."""
+    place = f"into {folder}" if folder else "into the folder of each classifier"
+    return download(TOKENIZER, "tokenizer.json", commit, otherwise=f"put a copy of it {place}")
 
 
-def download(repo: str, filename: str) -> Path:
-    """A file of a Hub repository at the commit that its main branch is at now, or from the local cache.
+def load_official(revision: str | None = None) -> ClassifierJudge:
+    """The authors' classifiers from the Hub, or from its cache here when it is out of reach.
 
-    Raises `AccessError` when the repository is gated, gone or out of reach.
+    `revision` is `PERCEPTION,ALIGNMENT` or `PERCEPTION,ALIGNMENT,TOKENIZER`, each a whole commit; by default
+    each is what its main branch is at. `ClassifierJudge.revision` has all three. Raises `AccessError` when
+    they cannot be reached, `UnknownNameError` for a revision that is none.
+    """
+    commits: list[str | None] = [None, None, None]
+    if revision is not None:
+        given = revision.split(",")
+        if len(given) not in (2, 3) or not all(_COMMIT.fullmatch(commit) for commit in given):
+            raise UnknownNameError(
+                f"{revision!r} does not name the commits of both classifiers; after classifier:official@ "
+                "come two commits of 40 hexadecimal digits with a comma between them"
+            )
+        commits[: len(given)] = given
+    way_out = "give local files with --judge classifier:PERCEPTION,ALIGNMENT"
+    found = [
+        download(repo, OFFICIAL_FILE, commit, otherwise=way_out)
+        for repo, commit in zip(OFFICIAL.values(), commits, strict=False)
+    ]
+    found.append(roberta_tokenizer(commit=commits[2]))
+    (perception, _), (alignment, _), (tokenizer, _) = found
+    return load_pair(
+        "classifier:official",
+        perception,
+        alignment,
+        tokenizer,
+        revision=",".join(commit for _, commit in found),
+    )
+
+
+def download(
+    repo: str, filename: str, commit: str | None = None, *, otherwise: str = "give local files"
+) -> tuple[Path, str]:
+    """A file of a Hub repository and the commit it is from: `commit`, else where its main branch is now.
+
+    What was downloaded before is used when the Hub is out of reach. Raises `AccessError` when the
+    repository is gated, gone or out of reach, ending with the way out `otherwise`.
     """
     from httpx2 import HTTPError
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
+        RemoteEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
-    unreachable = (HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError)
     try:
-        try:
-            revision = HfApi().model_info(repo, timeout=30).sha
-        except RepositoryNotFoundError:
-            raise
-        except unreachable:
-            # Out of reach: what was downloaded before is still good.
-            return Path(hf_hub_download(repo, filename, local_files_only=True))
-        return Path(hf_hub_download(repo, filename, revision=revision))
+        path = Path(hf_hub_download(repo, filename, revision=commit))
     except GatedRepoError as error:
         raise AccessError(
-            f"{repo} is gated; ask for access on https://huggingface.co/{repo} and set HF_TOKEN"
+            f"{repo} is gated; ask for access on https://huggingface.co/{repo} and set HF_TOKEN, "
+            f"or {otherwise}"
         ) from error
     except RepositoryNotFoundError as error:
+        raise AccessError(f"{repo} is not on the Hub or is private; set HF_TOKEN, or {otherwise}") from error
+    except RevisionNotFoundError as error:
+        raise AccessError(f"{repo} has no commit {commit}; name another, or {otherwise}") from error
+    except RemoteEntryNotFoundError as error:
+        raise AccessError(f"{repo} holds no {filename} there; name another commit, or {otherwise}") from error
+    except (LocalEntryNotFoundError, HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         raise AccessError(
-            f"{repo} is not on the Hub or is private; set HF_TOKEN or give local files"
+            f"cannot download {filename} of {repo}; check the network, or {otherwise}"
         ) from error
-    except (LocalEntryNotFoundError, *unreachable) as error:
-        raise AccessError(
-            f"cannot download {filename} of {repo}; check the network, or give local files with"
-            " --judge classifier:PERCEPTION,ALIGNMENT"
-        ) from error
+    return path, path.parent.name  # snapshots are named by their commit

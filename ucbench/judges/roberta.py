@@ -148,13 +148,17 @@ def read_config(path: Path) -> RobertaConfig:
 
 def read_tokenizer(path: Path) -> Tokenizer:
     """A byte-level BPE tokenizer with RoBERTa's special tokens. Raises `ModelError`."""
-    from tokenizers import ByteLevelBPETokenizer, Tokenizer
+    from tokenizers import AddedToken, ByteLevelBPETokenizer, Tokenizer
     from tokenizers.processors import RobertaProcessing
 
     try:
         if path.is_dir():
             parts = ByteLevelBPETokenizer.from_file(str(path / "vocab.json"), str(path / "merges.txt"))
             tokenizer = Tokenizer.from_str(parts.to_str())
+            # These two files do not say which tokens are special; tokenizer.json does.
+            tokenizer.add_special_tokens(
+                [_BOS, _PAD, _EOS, "<unk>", AddedToken("<mask>", lstrip=True, special=True)]
+            )
         else:
             tokenizer = Tokenizer.from_file(str(path))
         vocabulary = tokenizer.get_vocab()
@@ -190,6 +194,8 @@ class Reader:
 
     Raises `ModelError` on weights whose keys or shapes differ from the official ones; only
     `roberta.pooler.*` and the position buffers may be there or not.
+
+    `digest` is the SHA-256 of the weights file.
     """
 
     def __init__(
@@ -209,7 +215,11 @@ class Reader:
         _check(state, model.state_dict(), files.weights)
         model.load_state_dict({k: v for k, v in state.items() if not _TOLERATED.match(k)}, strict=True)
         self.labels = tuple(labels)
-        self.digest = hashlib.sha256(files.weights.read_bytes()).hexdigest()
+        self.digest = _hash(files.weights)
+        #: Of what reads the weights: tokenizer and, where there is one, config.json.
+        self.companions = hashlib.sha256(
+            (_hash_tokenizer(vocabulary) + (_hash(files.config) if files.config else "")).encode()
+        ).hexdigest()
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._model = model.to(self._device).eval()
         self._tokenizer = read_tokenizer(vocabulary)
@@ -243,6 +253,15 @@ class Reader:
                 rows = self._model(ids, ids.ne(self._pad).long()).float().softmax(-1).tolist()
             found.update((distinct[i], row) for i, row in zip(batch, rows, strict=True))
         return [found[text] for text in texts]
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _hash_tokenizer(path: Path) -> str:
+    return _hash(path) if path.is_file() else _hash(path / "vocab.json") + _hash(path / "merges.txt")
 
 
 def _check(got: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], path: Path) -> None:

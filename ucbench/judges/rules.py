@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ucbench.judges.alignment import read_alignment
 from ucbench.judges.base import Item
+from ucbench.judges.direction import CONTEXT, direction
 from ucbench.judges.options import parse_options, read_perception
 from ucbench.judges.thinking import strip_thinking
 from ucbench.judges.vocabulary import read_vocabulary
@@ -48,4 +49,5 @@ def read(item: Item) -> tuple[str, str]:
         return read_perception(text, item.options or parse_options(item.prompt))
     if item.kind == "general":
         return read_vocabulary(text, item.expected, item.options)
-    return read_alignment(text, item.prompt)
+    asked = direction(item.kind, item.prompt)
+    return read_alignment(text, item.prompt, asked, about_use=item.kind in CONTEXT)

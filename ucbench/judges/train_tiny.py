@@ -10,22 +10,20 @@ real models' answers.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ucbench.files import atomic_path, write_text
 from ucbench.judges import phrases
 from ucbench.judges.classifier import ALIGNMENT_LABELS, PERCEPTION_LABELS, tiny_folder
+from ucbench.judges.fit import POOL, Fitter, Row, encode, pooled, save_weights, tiny_config, write_companions
 from ucbench.judges.roberta import Reader, build
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
-    from transformers import RobertaConfig
 
 VOCABULARY = 1500
 TASKS: dict[str, tuple[Callable[[Random], tuple[str, str]], tuple[str, ...]]] = {
@@ -49,22 +47,6 @@ def tokenizer(texts: Sequence[str]) -> Tokenizer:
     return Tokenizer.from_str(trained.to_str())
 
 
-def config(vocabulary: int) -> RobertaConfig:
-    """The tiny shape; positions and special ids are roberta-base's."""
-    from transformers import RobertaConfig
-
-    return RobertaConfig(
-        vocab_size=vocabulary,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=192,
-        max_position_embeddings=514,
-        type_vocab_size=1,
-        layer_norm_eps=1e-5,
-    )
-
-
 def train(
     task: str, words: Tokenizer, steps: int, seed: int, *, report: Callable[[str], object] = print
 ) -> tuple[torch.nn.Module, frozenset[str]]:
@@ -73,72 +55,24 @@ def train(
 
     draw, labels = TASKS[task]
     torch.manual_seed(seed)
-    model = build(config(words.get_vocab_size()), len(labels)).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1.5e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps, pct_start=0.1)
+    model = build(tiny_config(words.get_vocab_size()), len(labels)).train()
+    fitter = Fitter(model, lr=1.5e-3, steps=steps, pad=words.get_vocab()["<pad>"], device="cpu")
     random = Random(seed)
-    vocabulary = words.get_vocab()
-    start, end, pad = vocabulary["<s>"], vocabulary["</s>"], vocabulary["<pad>"]
     total = 0.0
     seen: set[str] = set()
-    pool: list[tuple[list[int], int]] = []
+    batches: list[list[Row]] = []
     for step in range(steps):
-        if not pool:
-            # 20 batches at a time, each of like length, in random order.
-            made = [draw(random) for _ in range(20 * 64)]
+        if not batches:
+            made = [draw(random) for _ in range(POOL * 64)]
             seen.update(text for text, _ in made)
-            ids = [[start, *e.ids[:510], end] for e in words.encode_batch([text for text, _ in made])]
-            pool = sorted(
-                zip(ids, (labels.index(label) for _, label in made), strict=True), key=lambda row: len(row[0])
-            )
-            chunks = [pool[i : i + 64] for i in range(0, len(pool), 64)]
-            random.shuffle(chunks)
-            pool = [row for chunk in chunks for row in chunk]
-        batch, pool = pool[:64], pool[64:]
-        width = max(len(row) for row, _ in batch)
-        inputs = torch.tensor([row + [pad] * (width - len(row)) for row, _ in batch])
-        logits = model(inputs, inputs.ne(pad).long())
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([label for _, label in batch]))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        total += loss.item()
+            ids = encode(words, [text for text, _ in made])
+            rows = list(zip(ids, (labels.index(label) for _, label in made), strict=True))
+            batches = pooled(rows, 64, random)
+        total += fitter.step(batches.pop(0))
         if (step + 1) % 500 == 0:
             report(f"{task:<11} step {step + 1:>5} of {steps}  loss {total / 500:.4f}")
             total = 0.0
     return model.eval(), frozenset(seen)
-
-
-def save(model: torch.nn.Module, path: Path) -> None:
-    """Weights in half precision; they are read back as float32."""
-    import torch
-    from safetensors.torch import save_file
-
-    state = {key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary)
-
-
-def config_text(shape: RobertaConfig) -> str:
-    """What `config.json` says: the sizes and special ids, nothing else."""
-    kept = (
-        "vocab_size",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "max_position_embeddings",
-        "type_vocab_size",
-        "layer_norm_eps",
-        "hidden_act",
-        "pad_token_id",
-        "bos_token_id",
-        "eos_token_id",
-    )
-    full: dict[str, Any] = shape.to_dict()
-    return json.dumps({"model_type": "roberta", **{key: full[key] for key in kept}}, indent=1) + "\n"
 
 
 def accuracy(reader: Reader, answers: Sequence[tuple[str, str]]) -> tuple[float, Counter[tuple[str, str]]]:
@@ -161,12 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     made = {task: phrases.corpus(draw, 20_000, options.seed) for task, (draw, _) in TASKS.items()}
     words = tokenizer([text for rows in made.values() for text, _ in rows])
-    write_text(options.out / "tokenizer.json", words.to_str())
-    write_text(options.out / "config.json", config_text(config(words.get_vocab_size())))
+    write_companions(options.out, words, tiny_config(words.get_vocab_size()))
     for offset, (task, (draw, labels)) in enumerate(TASKS.items()):
         model, seen = train(task, words, options.steps, options.seed + offset)
         path = options.out / f"{task}.safetensors"
-        save(model, path)
+        save_weights(model, path, half=True)
         held_out = phrases.corpus(draw, 3000, options.seed + 1000, exclude=seen)
         reader = Reader(path, labels, device="cpu")
         share, wrong = accuracy(reader, held_out)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from ucbench.record import Entry
+from ucbench.record import Entry, Usage
 from ucbench.types import Answer, Question, Sample
 
 
@@ -38,7 +38,7 @@ class VLM(Protocol):
 
     @property
     def engine_path(self) -> str:
-        """Which path answers: shared_prefix, one_at_a_time, endpoint or saved."""
+        """Which path answers: shared_prefix, shared_vision, batched, one_at_a_time, endpoint or saved."""
         ...
 
     def plan(self, samples: Sequence[Sample], batch_size: int) -> list[Batch]:
@@ -47,4 +47,28 @@ class VLM(Protocol):
 
     def answer(self, batch: Batch) -> list[Answer]:
         """Answer a batch, in its order. Raises `OutOfMemoryError`; a bad image is a typed answer."""
+        ...
+
+
+@runtime_checkable
+class StreamingVLM(VLM, Protocol):
+    """A model that answers many questions at a time, each when it is done: one that others serve.
+
+    The evaluation takes its answers as they come, so that a slow one holds up no other.
+    """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it was asked, for the record; no secrets."""
+        ...
+
+    def answer_stream(self, items: Sequence[tuple[Sample, Question]]) -> Generator[list[Answer], None, None]:
+        """Yield the answers that have come since, in any order, until every question has its one.
+
+        Closing it stops what is under way. Raises `UcbenchError` when nothing more can be asked.
+        """
+        ...
+
+    def usage(self, input_tokens: int, output_tokens: int, thinking_tokens: int) -> Usage:
+        """The tokens of all answers of a run with what they cost."""
         ...

@@ -26,6 +26,8 @@ PATTERNS = (
     "*processor_config.json",
     "chat_template*",
     "additional_chat_templates/*.jinja",
+    "qformer_tokenizer/*.json",
+    "qformer_tokenizer/vocab.*",
 )
 
 
@@ -39,7 +41,7 @@ def check(folder: Path, name: str) -> dict[str, Any]:
         raise ModelError(f"{name} is a PEFT adapter, not a whole model; merge it into its base model first")
     config = read_json(folder / "config.json", name)
     _check_architecture(config, name)
-    for path in _weights(folder, name):
+    for path in weights(folder, name):
         check_safetensors(path, name)
     return config
 
@@ -85,7 +87,8 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
     if foreign:
         raise ModelError(
             f"{name} needs Python code from its own checkpoint (auto_map), which ucbench never runs; "
-            "serve it behind an OpenAI-compatible server instead"
+            "serve it behind an OpenAI-compatible server (vLLM, LMDeploy) and evaluate it with --endpoint, "
+            "or import stored answers with `ucbench import-answers`"
         )
     if not known:
         raise ModelError(f"{name} is no image-text model that transformers knows (model_type {model_type!r})")
@@ -99,7 +102,8 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _parts(value)
 
 
-def _weights(folder: Path, name: str) -> list[Path]:
+def weights(folder: Path, name: str) -> list[Path]:
+    """The safetensors files of a checkpoint, whole or in shards. Raises `ModelError` when one is missing."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         table = read_json(index, name).get("weight_map")
@@ -121,7 +125,8 @@ def no_weights(folder: Path, name: str, expected: str) -> ModelError:
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
         return ModelError(
             f"{name} has its weights as pickles only, which can run code and are never opened; "
-            "convert them to safetensors"
+            "convert them to safetensors (load them where you trust them, then save_pretrained), or serve "
+            "the model and evaluate it with --endpoint"
         )
     return ModelError(f"{name} has no weights; a file {expected} is expected")
 

@@ -63,11 +63,14 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
             ("Number format", row.get("dtype")),
             ("Decoding", f"{drawn}, at most {count(row.get('max_new_tokens'))} tokens"),
             ("System prompt", row.get("system_prompt")),
+            ("Guard", row.get("guard")),
             ("Trained on", row.get("trained_on")),
             ("Judge", row.get("judge")),
             ("Engine", row.get("engine")),
             ("Computing time", seconds(row.get("seconds"))),
         ]
+    if record is not None and record.entry.guard:
+        pairs += [("Verdicts", count(record.counts.verdicts)), ("Notes", "; ".join(record.engine.notes))]
     if record is not None and not reported:
         counts = record.counts
         errors = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts.errors.items())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ucbench import board as boards
 from ucbench.errors import StoreError, UnknownNameError
+from ucbench.restricted import MARK, is_restricted, run_id_of
 from ucbench.runs import RECORD, Run, find
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row
@@ -49,7 +50,7 @@ class Stores:
     def run(self, entry: str, run_id: str) -> Run | None:
         """A run's folder, looked for in `runs` first; None when only its row was published."""
         for store in (self.runs, self.results):
-            run = Run(store / entry / run_id)
+            run = Run(store / entry / run_id_of(run_id))
             # Names come from the table: they must not lead out of the store.
             if run.folder.resolve().is_relative_to(store.resolve()) and run.exists():
                 return run
@@ -76,12 +77,20 @@ class LoadedBoard:
     note: str = ""
 
     def of_track(self, track: str) -> list[Row]:
-        """The rows of one track, in the board's order."""
-        return [row for row in self.rows if row["track"] == track]
+        """The rows of one track, in the board's order.
+
+        `<track>@test` stands for its test split: aligned models, and others on the same items.
+        """
+        name, mark, split = track.partition(MARK)
+        rows = [row for row in self.rows if row["track"] == name]
+        if mark:
+            return [row for row in rows if row["split"] == split]
+        return [row for row in rows if not is_restricted(row["run_id"])]
 
     def tracks(self) -> list[str]:
-        """Tracks that have a row."""
-        return sorted({row["track"] for row in self.rows})
+        """Tracks that have a row, and test splits on which others stand beside aligned models."""
+        beside = {f"{row['track']}{MARK}{row['split']}" for row in self.rows if is_restricted(row["run_id"])}
+        return sorted({row["track"] for row in self.rows} | beside)
 
     def row(self, run_id: str) -> Row | None:
         """A run's row."""
@@ -227,20 +236,27 @@ def _frame(run: Run, judge_id: str, _written: int) -> pd.DataFrame:
 
 @lru_cache(maxsize=4)
 def track(name: str) -> Track | None:
-    """A track that can be drawn here; None for one whose data is elsewhere."""
+    """The track of a choice on the page, without its data; None for one that is not known here."""
     from ucbench.tracks import registry
 
     try:
-        return registry.load(name)
+        return registry.load(name.partition(MARK)[0])
     except UnknownNameError:
         return None
 
 
 @lru_cache(maxsize=2)
 def pictures(name: str) -> dict[str, ImageSource]:
-    """Sample id -> picture of a track's test split. Nothing is drawn before it is loaded."""
+    """Sample id -> picture of a track's test split; none of a track whose pictures come from elsewhere.
+
+    Nothing is drawn before it is loaded.
+    """
+    from ucbench.tracks import registry
+
     known = track(name)
-    return {} if known is None else {sample.id: sample.image for sample in known.samples("test")}
+    if known is None or registry.row(known.id).needs_data:
+        return {}
+    return {sample.id: sample.image for sample in known.samples("test")}
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ import streamlit as st
 
 from ucbench.errors import StoreError
 from ucbench.record import Provenance
+from ucbench.restricted import MARK
 from ucbench.site import loading
 from ucbench.site.columns import Row
 from ucbench.site.loading import LoadedBoard
@@ -30,6 +31,13 @@ TRACKS = {
 }
 
 
+#: What is shown of a track's test split.
+BESIDE = (
+    "Aligned models are measured on pictures that they were not trained on. The other models stand beside "
+    "them with their scores on the same pictures."
+)
+
+
 def board_or_note() -> LoadedBoard | None:
     """The board, or one sentence on the page about why there is none or why runs are missing from it."""
     try:
@@ -49,7 +57,9 @@ def known_tracks(board: LoadedBoard) -> list[str]:
 
 def track_name(track: str) -> str:
     """A track's name for people."""
-    return TRACKS[track][0] if track in TRACKS else track
+    name, mark, split = track.partition(MARK)
+    known = TRACKS[name][0] if name in TRACKS else name
+    return f"{known}, {split} split" if mark else known
 
 
 def choose_track(board: LoadedBoard) -> str:
@@ -64,9 +74,13 @@ def choose_track(board: LoadedBoard) -> str:
 
 def track_note(track: str) -> None:
     """What must be known before reading a figure of this track."""
-    if track in TRACKS:
+    name, mark, _ = track.partition(MARK)
+    note = TRACKS[name][1] if name in TRACKS else ""
+    if mark:
+        note = f"{note} {BESIDE}".strip()
+    if note:
         with st.container(key="prose_track"):
-            st.caption(TRACKS[track][1])
+            st.caption(note)
 
 
 def csv(rows: Sequence[Row]) -> bytes:

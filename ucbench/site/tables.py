@@ -107,8 +107,16 @@ def _board_row(row: Row, columns: Sequence[Column], sort: str, beside: set[str],
     return (
         f'<tr role="row" class="{" ".join(classes)}"><td role="cell" class="left">{place}</td>'
         f'<th scope="row" role="rowheader"><button type="button" data-choose="open:{escape(row["run_id"])}" '
-        f'title="Details of this run">{escape(name(row))}</button>{lines}</th>{cells}</tr>'
+        f'title="Details of this run">{escape(name(row))}</button>{_guard(row)}{lines}</th>{cells}</tr>'
     )
+
+
+def _guard(row: Row) -> str:
+    """A word beside the name of a guard: it gives verdicts, and answers no questions."""
+    if absent(row.get("guard")):
+        return ""
+    why = "A guard model: one verdict on each picture, in its own format, stands for all questions about it"
+    return f' <span class="tag" title="{why}">guard</span>'
 
 
 def _score(row: Row, column: Column, sort: str, *, room: bool) -> str:

@@ -9,7 +9,12 @@ from ucbench.types import Concept, Sample, Split
 
 
 class Track(Protocol):
-    """The contract every track fulfils."""
+    """The contract every track fulfils.
+
+    Some have more to say. `pictures_of`: the id of the track whose pictures they ask other questions about.
+    `parts`: id -> version of tracks whose samples are among theirs. `notice`: a sentence that belongs on the
+    record and before the user's eyes, or None.
+    """
 
     @property
     def id(self) -> str:
@@ -19,6 +24,11 @@ class Track(Protocol):
     @property
     def version(self) -> str:
         """Changes whenever a question, an image or an expected label changes."""
+        ...
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits there are; the first is what an untrained entry is measured on."""
         ...
 
     @property

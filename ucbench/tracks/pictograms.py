@@ -237,6 +237,11 @@ class Pictograms:
         return VERSION
 
     @property
+    def splits(self) -> tuple[Split, ...]:
+        """The board measures on `test`; `train` has other drawings and fewer concepts."""
+        return ("test", "train")
+
+    @property
     def concepts(self) -> Sequence[Concept]:
         """150 concepts, the 75 unsafe ones first."""
         return all_concepts()

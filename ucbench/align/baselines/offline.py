@@ -21,7 +21,7 @@ from ucbench.align.baselines.trainer import Maker, Ours
 from ucbench.align.data import TrainingSet
 from ucbench.align.settings import DPOSettings, SFTSettings
 from ucbench.errors import ModelError
-from ucbench.models.local import pad_id, stop_ids
+from ucbench.models.decode import pad_id, stop_ids
 from ucbench.models.prompts import Prompts
 from ucbench.models.registry import Base
 from ucbench.types import Sample

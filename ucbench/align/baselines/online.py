@@ -17,7 +17,7 @@ from ucbench.align.baselines.trainer import Maker, Ours
 from ucbench.align.data import Draw, TrainingSet
 from ucbench.align.reward import Floats, Reward, Written
 from ucbench.align.settings import GRPOSettings, OnlineSettings
-from ucbench.models.local import stop_ids
+from ucbench.models.decode import stop_ids
 from ucbench.models.registry import Base
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucbench import taxonomy
-from ucbench.align import split as splitting
-from ucbench.align.split import ImageSplit, split
+from ucbench.tracks import split as splitting
+from ucbench.tracks.split import ImageSplit, split
 
 NAMES = st.sampled_from(["Arson", "Zoo", "arson", "Åre", "_", "9/11", "the end", "being stalked"])
 

@@ -1,0 +1,250 @@
+"""Images and tokens a second of the local engine, its ways of asking compared, and how far off the floor.
+
+    python benchmarks/engine.py                    with CUDA: LLaVA-1.5-7B's shape in bfloat16, 200 images
+                                                   without: about 60 M parameters in float32
+    python benchmarks/engine.py --rehearse         the GPU's part with a toy on the CPU
+
+Every image has six questions, as on the official track: perception, and the five of alignment. The slow ways
+are measured on a sample of the images. Weights are random; no answer ends before the last token.
+
+The floor is what no implementation of the same arithmetic on this device can be faster than: prompts at the
+peak of its matrix units, and each decoding step reading all weights and the keys and values of its rows once.
+Prints Markdown rows for RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checkpoints import mid_size, seven_b
+from naive import OneAtATime
+from PIL import Image
+
+from ucbench import taxonomy
+from ucbench.models.families.base import BATCHED, SHARED_PREFIX
+from ucbench.models.loading import Loaded, Options, load_folder
+from ucbench.models.local import LocalVLM
+from ucbench.record import Decoding, Entry
+from ucbench.tracks import questions
+from ucbench.types import Question, Sample
+
+#: (bfloat16 FLOP/s without sparsity, bytes/s) as the makers state them, by a word of the device's name.
+PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.04e12)}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A picture of coloured squares from a seed, of a usual photograph's size."""
+
+    seed: int
+
+    def load(self) -> Image.Image:
+        import numpy as np
+
+        squares = np.random.default_rng(self.seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        return Image.fromarray(squares).resize((640, 480), Image.Resampling.NEAREST)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a way of asking took for `images` images; `peak` is GPU memory in bytes, the weights included."""
+
+    way: str
+    images: int
+    answers: int
+    tokens: int
+    seconds: float
+    peak: int | None
+    floor: float
+
+
+def work(images: int) -> list[Sample]:
+    names = [concept.name for concept in taxonomy.concepts()]
+    samples = []
+    for number in range(images):
+        options = tuple(names[(number + 19 * place) % len(names)] for place in range(4))
+        texts = (questions.perception(options), *questions.IMAGE_ALIGNMENT)
+        asked = tuple(Question(f"q{i}", "general", f"q{i}", text, "c", "A") for i, text in enumerate(texts))
+        samples.append(Sample(f"s{number}", Noise(number), "test", asked))
+    return samples
+
+
+class Floor:
+    """Seconds that arithmetic and memory allow at best."""
+
+    def __init__(self, vlm: LocalVLM, samples: Sequence[Sample], flops: float, bandwidth: float) -> None:
+        model = vlm.model
+        text = model.config.get_text_config()
+        sample = samples[0]
+        picture = vlm._inputs.picture(sample.image.load(), [question.text for question in sample.questions])
+        self.prefix = picture.shared
+        lengths = [len(tokens) for tokens in picture.prompts.values()]
+        self.prompt = sum(lengths) / len(lengths)
+        size = sum(p.numel() for p in model.parameters())
+        vision = sum(p.numel() for n, p in model.named_parameters() if "vision_tower" in n)
+        embedded = model.get_input_embeddings().weight.numel()
+        self.language = size - vision - embedded
+        # The layers that a prompt's tokens pass; the output layer sees one of them.
+        self.layers = self.language - model.get_output_embeddings().weight.numel()
+        self.attended = 2 * text.num_hidden_layers * text.hidden_size  # FLOP for each pair of tokens
+        patches = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2 + 1
+        self.picture = 2 * vision * patches
+        element = model.dtype.itemsize
+        head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        self.token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * head * element
+        self.weight_bytes = self.language * element
+        self.flops, self.bandwidth = flops, bandwidth
+
+    def prefill(self, tokens: float, before: float = 0) -> float:
+        """FLOP of running tokens through the language model, after `before` others."""
+        return 2 * self.layers * tokens + self.attended * tokens * (tokens + 2 * before)
+
+    def seconds(self, way: str, images: int, rows: int, batch: int, new: int) -> float:
+        each = rows / images
+        if way == SHARED_PREFIX:
+            image = self.picture + self.prefill(self.prefix)
+            image += each * self.prefill(self.prompt - self.prefix, self.prefix)
+        else:
+            image = each * (self.picture + self.prefill(self.prompt))
+        steps = new * -(-rows // batch)
+        held = min(batch, rows) * (self.prompt + new / 2) * self.token_bytes
+        return images * image / self.flops + steps * (self.weight_bytes + held) / self.bandwidth
+
+
+def peaks(device: str, dtype: Any) -> tuple[float, float, str]:
+    """(FLOP/s, bytes/s, where they are from): the maker's figures, else measured here."""
+    import torch
+
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name(device)
+        for word, (flops, bandwidth) in PEAKS.items():
+            if word in name:
+                return flops, bandwidth, "the maker's peak"
+    side = 1024
+    left = torch.randn(side, side, device=device, dtype=dtype)
+    flops = 2 * side**3 / best(lambda: left @ left, device)
+    block = torch.empty(256 << 20, dtype=torch.uint8, device=device)
+    bandwidth = block.nbytes / best(lambda: block.sum(dtype=torch.int64), device)
+    return flops, bandwidth, f"measured here ({flops / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s)"
+
+
+def best(call: Callable[[], object], device: str) -> float:
+    """The shortest of some runs, in seconds."""
+    times = []
+    for _ in range(5):
+        wait(device)
+        begin = time.perf_counter()
+        call()
+        wait(device)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def wait(device: str) -> None:
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def measure(way: str, ask: Callable[[], int], samples: Sequence[Sample], floor: float, device: str) -> Timing:
+    """`ask` answers all samples and returns the number of new tokens."""
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    wait(device)
+    begin = time.perf_counter()
+    tokens = ask()
+    wait(device)
+    seconds = time.perf_counter() - begin
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else None
+    answers = sum(len(sample.questions) for sample in samples)
+    return Timing(way, len(samples), answers, tokens, seconds, peak, floor)
+
+
+def by_engine(vlm: LocalVLM, way: str, samples: Sequence[Sample], batch_size: int) -> int:
+    vlm.use(way)
+    return sum(a.tokens for batch in vlm.plan(samples, batch_size) for a in vlm.answer(batch))
+
+
+def row(timing: Timing, naive: Timing) -> str:
+    rate = timing.images / timing.seconds
+    peak = "not measured" if timing.peak is None else f"{timing.peak / 1e9:.1f} GB"
+    times = timing.seconds / timing.floor
+    return (
+        f"| {timing.way} | {timing.images} images, {timing.answers} answers | {timing.seconds:.1f} s "
+        f"| {rate:.3g} images/s | {timing.tokens / timing.seconds:.0f} tokens/s | {peak} "
+        f"| {rate / (naive.images / naive.seconds):.1f}x | {times:.1f}x of {timing.floor:.2f} s |"
+    )
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description="the engine's speed and its floor")
+    parser.add_argument("--images", type=int, help="for the shared prefix; 200 with CUDA, else 20")
+    parser.add_argument("--batched-images", type=int, help="for plain batches; 32 with CUDA, else 4")
+    parser.add_argument("--naive-images", type=int, help="for the naive loop; 5 with CUDA, else 2")
+    parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--device", help="found out by default")
+    parser.add_argument("--rehearse", action="store_true", help="a toy of the 7B shape on the CPU")
+    options = parser.parse_args()
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device.startswith("cuda")
+    images = options.images or (200 if on_gpu else 20)
+    decoding = Decoding(max_new_tokens=options.max_new_tokens)
+    with tempfile.TemporaryDirectory() as scratch:
+        if on_gpu or options.rehearse:
+            name = "a toy of LLaVA-1.5-7B's shape" if options.rehearse else "random LLaVA-1.5-7B shape"
+            loaded: Loaded = seven_b(device, toy=options.rehearse)
+        else:
+            name = "random LLaVA, about 60 M parameters"
+            folder = mid_size(Path(scratch))
+            loaded = load_folder(folder, name=name, options=Options("float32", device))
+        vlm = LocalVLM(loaded, Entry(model=name, dtype=loaded.dtype, decoding=decoding))
+        asker = OneAtATime.of(loaded.model, loaded.processor, max_new_tokens=options.max_new_tokens)
+        samples = work(images)
+        flops, bandwidth, source = peaks(device, loaded.model.dtype)
+        floor = Floor(vlm, samples, flops, bandwidth)
+        plan: list[tuple[str, int, int]] = [
+            ("naive loop", options.naive_images or (5 if on_gpu else 2), 1),
+            (BATCHED, options.batched_images or (32 if on_gpu else 4), options.batch_size),
+            (SHARED_PREFIX, images, options.batch_size),
+        ]
+        timings = []
+        for way, n, batch in plan:
+            some = samples[:n]
+            rows = sum(len(sample.questions) for sample in some)
+
+            def ask(way: str = way, some: Sequence[Sample] = some, batch: int = batch) -> int:
+                if way == "naive loop":
+                    with torch.inference_mode():
+                        return sum(reply.tokens for reply in asker(some).values())
+                return by_engine(vlm, way, some, batch)
+
+            if on_gpu:  # kernels and caches that are made once are in nobody's time
+                ask(some=some[:1])
+            least = floor.seconds(way, n, rows, batch, options.max_new_tokens)
+            timings.append(measure(way, ask, some, least, device))
+    where = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    print(
+        f"{name}, {loaded.dtype}, {where}; prompts of {floor.prompt:.0f} tokens, {floor.prefix} of them "
+        f"shared; {options.max_new_tokens} new tokens, batch {options.batch_size}; floor at {source}"
+    )
+    for timing in timings:
+        print(row(timing, timings[0]))
+
+
+if __name__ == "__main__":
+    main()

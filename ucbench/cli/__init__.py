@@ -1,0 +1,31 @@
+"""The command line: thin commands, each one call into the package; a file a group."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ucbench.cli import align, board, dataset, evaluate, importing, judge, models, parity, site
+from ucbench.errors import UcbenchError
+
+app = typer.Typer(
+    help="Do vision-language models recognise unsafe content, as image and as text?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (evaluate, models, importing, parity, align, site):
+    app.add_typer(commands.app)
+app.add_typer(judge.app, name="judge")
+app.add_typer(board.app, name="board")
+app.add_typer(dataset.app, name="dataset")
+
+
+def main() -> None:
+    """Run a command; an error that a user can act on is one sentence and an exit status."""
+    try:
+        app()
+    except UcbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,5 @@
+"""`python -m ucbench.cli`."""
+
+from ucbench.cli import main
+
+main()

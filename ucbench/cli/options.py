@@ -1,0 +1,117 @@
+"""Options that several commands take, and what commands do alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from ucbench.errors import StoreError, UcbenchError
+from ucbench.types import Split
+
+if TYPE_CHECKING:
+    from ucbench.record import RunRecord
+    from ucbench.runs import Run
+    from ucbench.tracks.base import Track
+
+EMBEDDED = "embedded:tiny-vlm"
+
+Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
+Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
+JudgeName = Annotated[
+    str, typer.Option("--judge", help="rules, classifier, classifier:official or llm:MODEL@URL.")
+]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or auto.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, auto (all GPUs together); found out by default.")
+]
+Template = Annotated[
+    str | None,
+    typer.Option(help="Chat template: own (the checkpoint's), llava_v1; as known of the model by default."),
+]
+Attention = Annotated[
+    str | None, typer.Option(help="sdpa, eager, flash_attention_2; as transformers chooses by default.")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", min=1, help="Pictures are scaled down to so many pixels.")
+]
+Guard = Annotated[
+    str | None,
+    typer.Option(
+        "--guard",
+        help="The format of a guard model: llama-guard-4, ...; none asks it like any other model. As known "
+        "of the model, or told by the checkpoint, by default.",
+    ),
+]
+Data = Annotated[
+    str | None, typer.Option("--data", help="The track's data: a folder, a file or a Hub id (owner/name).")
+]
+Metadata = Annotated[
+    Path | None, typer.Option("--metadata", help="metadata.jsonl: category and concept of each image.")
+]
+PerceptionMetadata = Annotated[
+    Path | None,
+    typer.Option("--perception-metadata", help="perception_metadata.jsonl: the official options."),
+]
+Questions = Annotated[
+    Path | None, typer.Option("--questions", help="A file of contextual questions, instead of our own.")
+]
+SafeData = Annotated[
+    str | None, typer.Option("--safe-data", help="Safe images beside the unsafe ones: folder, file, Hub id.")
+]
+AllowIncomplete = Annotated[
+    bool,
+    typer.Option("--allow-incomplete", help="Take data whose counts differ from the published ones."),
+]
+RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
+
+
+def check_text(option: str, text: str | None) -> None:
+    """Refuse a text that cannot be written down. Raises `UcbenchError`."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UcbenchError(f"{option} is not valid UTF-8 text; write it in UTF-8") from error
+
+
+def look_for_data(track: Track, *, quiet: bool = False) -> None:
+    """Read the track's data before any model is loaded, and say what is special about it.
+
+    Raises `AccessError` for data out of reach, `UcbenchError` for data that does not fit.
+    """
+    _ = track.version
+    if (notice := getattr(track, "notice", None)) and not quiet:
+        print(f"{track.id}: {notice}", file=sys.stderr)
+
+
+@contextmanager
+def resumable(how: str = "the same command goes on from here") -> Iterator[None]:
+    """Ctrl+C ends the command with one line that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; {how}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def with_answers(run: Run) -> RunRecord:
+    """The record of a run whose answers can be judged."""
+    record = run.record()
+    if record.provenance == "reported":
+        raise StoreError(f"{run.folder} holds figures reported by others; there are no answers to judge")
+    return record
+
+
+def split_of(name: str | None) -> Split | None:
+    """The split of that name; None stands for the one that fits track and entry. Raises `UcbenchError`."""
+    if name is None:
+        return None
+    known: tuple[Split, ...] = get_args(Split)
+    for split in known:
+        if split == name:
+            return split
+    raise UcbenchError(f"there is no split {name!r}; --split takes {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""Compiling a dataset: candidates by CLIP, votes of annotators, metadata in the official layout."""

@@ -1,0 +1,1 @@
+"""General ability: MME and LLaVABench."""
