@@ -68,11 +68,12 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
     folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    words = ["<pad>", "<s>", "</s>", "<unk>", "a", "picture", "of", *COLOURS, *SHAPES]
+    words = ["<pad>", "<unk>", "a", "picture", "of", *COLOURS, *SHAPES, "<s>", "</s>"]
+    begin, end = len(words) - 2, len(words) - 1
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        single="<s> $A </s>", special_tokens=[("<s>", begin), ("</s>", end)]
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
@@ -81,8 +82,20 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(
-        text_config={**tower, "vocab_size": len(words), "max_position_embeddings": 16, "eos_token_id": 2},
-        vision_config={**tower, "hidden_size": 64, "image_size": 32, "patch_size": 8},
+        text_config={
+            **tower,
+            "vocab_size": len(words),
+            "max_position_embeddings": 16,
+            "bos_token_id": begin,
+            "eos_token_id": end,
+        },
+        vision_config={
+            **tower,
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "image_size": 32,
+            "patch_size": 8,
+        },
         projection_dim=16,
     )
     model = CLIPModel(config).eval()
@@ -91,17 +104,29 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     encoder = clip.Encoder("tiny", "0", model, processor)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(8)  # at its usual scale a random tower hardly tells two pictures apart
+        for name, parameter in model.named_parameters():
+            # At its usual scale a random tower hardly tells two pictures apart; sharper attention would
+            # look at one place alone.
+            if parameter.ndim > 1 and "q_proj" not in name and "k_proj" not in name:
+                parameter.mul_(4)
         pixels = np.stack([encoder.prepare(draw(name, seed)) for name in NAMES for seed in range(60)])
         features = model.vision_model(pixel_values=torch.from_numpy(pixels)).pooler_output
-        texts = torch.from_numpy(encoder.texts(NAMES)).repeat_interleave(60, 0)
-        ridge = features.T @ features + 1e-3 * torch.eye(features.shape[1])
-        model.visual_projection.weight.copy_(torch.linalg.solve(ridge, features.T @ texts).T)
+        encoded = tokenizer(NAMES, return_tensors="pt")
+        texts = model.text_model(encoded["input_ids"], encoded["attention_mask"]).pooler_output
+        corners = torch.eye(16)[: len(NAMES)]
+        _fit(model.text_projection, texts, corners)
+        _fit(model.visual_projection, features, corners.repeat_interleave(60, 0))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def _fit(projection: Any, features: Any, targets: Any) -> None:
+    """The linear layer that brings features nearest to targets (ridge regression)."""
+    import torch
+
+    ridge = features.T @ features + 1e-4 * torch.eye(features.shape[1])
+    projection.weight.copy_(torch.linalg.solve(ridge, features.T @ targets).T)
 
 
 @pytest.fixture(scope="session")

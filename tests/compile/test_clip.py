@@ -33,16 +33,16 @@ def test_similarity_is_that_of_the_model_itself(encoder: clip.Encoder, clip_fold
     inputs = encoder.processor(text=prompts, images=images, return_tensors="pt", padding=True)
     with torch.no_grad():
         out = model(**{k: inputs[k] for k in ("input_ids", "attention_mask", "pixel_values")})
-    theirs = (out.logits_per_text / model.logit_scale.exp()).numpy()
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        theirs = (out.logits_per_text / model.logit_scale.exp()).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_vectors_have_length_one_and_do_not_depend_on_the_batch(encoder: clip.Encoder, shape: Any) -> None:
     prepared = [encoder.prepare(picture(shape("red circle", seed))) for seed in range(5)]
     together = encoder.images(prepared)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-4)
     alone = np.concatenate([encoder.images([one]) for one in prepared])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 def test_what_does_not_fit_is_halved(encoder: clip.Encoder, shape: Any) -> None:
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_halved(encoder: clip.Encoder, shape: Any) -> None:
 
     prepared = [encoder.prepare(picture(shape("red circle", seed))) for seed in range(5)]
     small = clip.Encoder("small", "0", Small(2), encoder.processor)
-    np.testing.assert_allclose(small.images(prepared), encoder.images(prepared), atol=1e-5)
+    np.testing.assert_allclose(small.images(prepared), encoder.images(prepared), atol=1e-4)
     with pytest.raises(ModelError, match="no room"):
         clip.Encoder("small", "0", Small(0), encoder.processor).images(prepared)
 

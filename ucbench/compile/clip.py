@@ -101,9 +101,6 @@ def load(
     Raises `ModelError` for a checkpoint of another shape, damaged, with pickles only or with code of its
     own; `UnknownNameError`, `AccessError` for a name or device that is not to be had.
     """
-    import torch
-    from transformers import AutoModel, AutoProcessor
-
     from ucbench.models.download import fetch
 
     folder = Path(name)
@@ -111,10 +108,13 @@ def load(
         commit = checkpoint.digest(folder)
     else:
         folder, commit = fetch(name, revision)
+    _check(folder, name)
+    import torch
+    from transformers import AutoModel, AutoProcessor
+
     target = _device(device)
     if dtype not in ("float32", "float16", "bfloat16"):
         raise UnknownNameError(f"{dtype!r} is no dtype; use float32, float16 or bfloat16")
-    _check(folder, name)
     try:
         processor = AutoProcessor.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, backend="pil"
@@ -143,10 +143,10 @@ def load(
 
 def _check(folder: Path, name: str) -> None:
     """Look at the checkpoint before anything in it is loaded. Raises `ModelError`."""
+    config = checkpoint.read_json(folder / "config.json", name)
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
-    config = checkpoint.read_json(folder / "config.json", name)
     model_type = config.get("model_type")
     class_name = MODEL_MAPPING_NAMES.get(model_type) if isinstance(model_type, str) else None
     shape = getattr(transformers, class_name, None) if isinstance(class_name, str) else None

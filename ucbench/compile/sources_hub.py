@@ -120,9 +120,11 @@ def _load(name: str, commit: str) -> dict[str, Any]:
     try:
         found = load_dataset(name, revision=commit)
     except Exception as error:  # The library raises many types for what strangers published.
-        if any(isinstance(cause, GatedRepoError) for cause in _causes(error)):
+        # The library reports a gated dataset as one that is not found, and says so in words alone.
+        not_found = isinstance(error, DatasetNotFoundError)
+        if isinstance(error, GatedRepoError) or (not_found and "gated" in str(error)):
             raise _gated(name) from error
-        if isinstance(error, DatasetNotFoundError | OSError):
+        if not_found or isinstance(error, OSError):
             raise AccessError(
                 f"dataset {name} at commit {commit[:7]} cannot be fetched: {_first_line(error)}; check the "
                 "connection and your access, then start the same command again"
@@ -133,12 +135,6 @@ def _load(name: str, commit: str) -> dict[str, Any]:
     if not isinstance(found, DatasetDict) or not found:
         raise UcbenchError(f"dataset {name} has no split; use its files as a folder")
     return {str(split): part for split, part in found.items()}
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _gated(name: str) -> AccessError:

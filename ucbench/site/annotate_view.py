@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ucbench.compile.queue import Place
-from ucbench.format import concept_title, escape
+from ucbench.format import escape
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,7 +86,7 @@ def look(place: Place, shown: Shown | None, problem: str, *, revealed: bool, und
     return (
         f'<div class="head"><p class="quiet">{escape(candidate.category)}</p>'
         f'<h1><span class="ask">Does this picture show </span>'
-        f'{escape(concept_title(candidate.concept))}<span class="ask">?</span></h1></div>'
+        f'{escape(candidate.concept)}<span class="ask">?</span></h1></div>'
         f"{_frame(shown, problem, revealed)}"
         f'<div class="decide">{buttons}</div>'
         f'<div class="other">{quiet}</div>'

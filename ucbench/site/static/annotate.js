@@ -5,6 +5,10 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".look")
   if (!root) return
+  if (root.ucToken === undefined && document.activeElement?.closest("[data-testid=stMain] button")) {
+    // The button that led here is on its way out and must not take the first key.
+    document.activeElement.blur()
+  }
   if (root.ucToken !== data.token) {
     const held = root.getRootNode().activeElement?.dataset?.act
     root.innerHTML = data.html
