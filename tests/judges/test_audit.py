@@ -329,6 +329,8 @@ class Terminal:
         command = [sys.executable, "-m", "ucbench.cli", "judge", "audit", *arguments]
         self.pid, self.master = pty.fork()
         if self.pid == 0:
+            # A background job is started with Ctrl+C ignored, and its children would be as well.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(sys.executable, command, os.environ | {"TERM": "xterm", "COLUMNS": "100"})
         self.seen = ""
         self.before = 0
