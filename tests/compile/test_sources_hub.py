@@ -132,18 +132,23 @@ def hub(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, list[bytes]]) 
     server.server_close()
 
 
-def run(endpoint: str, home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(endpoint: str, home: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
-    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"} | more
     return subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 
 @pytest.fixture(scope="module")
-def found(hub: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def found(hub: str, home: Path) -> dict[str, Any]:
     client = Path(__file__).with_name("hub_client.py")
-    done = run(hub, tmp_path_factory.mktemp("home"), str(client))
+    done = run(hub, home, str(client))
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -185,3 +190,15 @@ def test_what_is_wrong_is_one_sentence(
     assert found[case][:2] == [kind, status]
     assert text in found[case][2]
     assert "\n" not in found[case][2]
+
+
+def test_a_downloaded_commit_opens_without_the_hub(found: dict[str, Any], home: Path) -> None:
+    """Annotators work days after the ranking, perhaps on a train."""
+    again = (
+        "import sys; from ucbench.compile.sources import reopen;"
+        "print(*[i.reference for i in reopen(eval(sys.argv[1])).items()])"
+    )
+    description = repr(found["all"]["description"])
+    done = run("http://127.0.0.1:9", home, "-c", again, description, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == found["all"]["references"]

@@ -238,7 +238,7 @@ def test_the_row_is_marked_and_ranked_beside_models(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = boards.load(store)
-    rows = {row["model"]: row for row in board.rows.to_dict("records")}
+    rows: dict[str, dict[str, Any]] = {r["model"]: {**r} for r in board.rows.to_dict("records")}  # type: ignore[dict-item]
     guard, other = rows["acme/guard"], rows["acme/fair-vlm"]
     assert guard["guard"] == guards.LLAMA_GUARD_3_VISION.identity
     assert boards.absent(other["guard"])

@@ -30,13 +30,17 @@ class Policy:
         return longest * random.uniform(0.5, 1.0)
 
 
+#: A step that was struck down at once is tried again after twice as many successes, up to so many times.
+PATIENCE = 16
+
+
 class Limiter:
     """Bounds the requests under way, and holds all of them back while the service asks for a pause.
 
-    When hardly anything succeeded since the last pause, the bound is halved; it grows back by one for as
-    many successes as it is wide. So a service that allows fewer at once than `concurrency` is met at its
-    own pace, and one that allows so many a minute is asked at full width in between. Used within one event
-    loop.
+    When hardly anything succeeded since the last pause, the bound shrinks by an eighth; it grows back by
+    one for as many successes as it is wide, later where that step was struck down before. So a service that
+    allows less than `concurrency` is met near its own pace, and one that allows so many a minute is asked at
+    full width in between. Used within one event loop.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -47,6 +51,8 @@ class Limiter:
         self.pauses = 0
         self._successes = 0
         self._since_pause = 0
+        self._patience = 1
+        self._widened = False
         self._open_at = 0.0
         self._paused_at = float("-inf")
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -74,8 +80,11 @@ class Limiter:
         """A request came back well."""
         self._successes += 1
         self._since_pause += 1
-        if self.allowed < self.concurrency and self._successes >= self.allowed:
+        if self.allowed < self.concurrency and self._successes >= self.allowed * self._patience:
             self._successes = 0
+            if self._widened:  # the step before this one went well
+                self._patience = max(1, self._patience // 2)
+            self._widened = True
             self.allowed += 1
             self._admit()
 
@@ -85,7 +94,10 @@ class Limiter:
         self._open_at = max(self._open_at, now + seconds)
         if sent_at >= self._paused_at:  # those sent before were under way when the limit struck
             if self._since_pause < self.allowed:
-                self.allowed = max(1, self.allowed // 2)
+                self.allowed = max(1, self.allowed - max(1, self.allowed // 8))
+                if self._widened:
+                    self._patience = min(2 * self._patience, PATIENCE)
+                self._widened = False
             self._paused_at, self._successes, self._since_pause = now, 0, 0
             self.pauses += 1
 

@@ -8,7 +8,10 @@ from ucbench.models.guards.llama import LLAMA_GUARD_3_VISION, LLAMA_GUARD_4
 from ucbench.models.guards.llavaguard import LLAVAGUARD
 from ucbench.models.guards.shieldgemma import SHIELDGEMMA_2
 
-__all__ = ["ALL", "NONE", "Guard", "choose", "find", "of_identity"]
+__all__ = [
+    "ALL", "LLAMA_GUARD_3_VISION", "LLAMA_GUARD_4", "LLAVAGUARD", "NONE", "SHIELDGEMMA_2", "Guard", "choose",
+    "find", "of_identity",
+]  # fmt: skip
 
 ALL = (LLAMA_GUARD_3_VISION, LLAMA_GUARD_4, SHIELDGEMMA_2, LLAVAGUARD)
 #: The word of --guard for asking a guard the benchmark's questions, like any other model.
