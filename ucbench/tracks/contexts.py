@@ -68,7 +68,7 @@ def read_questions(path: Path) -> QuestionFile:
     that holds no question at all.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UcbenchError(
             f"cannot read {path}: {error.strerror}; name another file with --questions"

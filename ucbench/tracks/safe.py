@@ -86,7 +86,9 @@ def _from_folder(metadata: Path) -> list[SafeImage]:
 def _metadata(path: Path) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if path.suffix == ".json" else list(map(json.loads, text.splitlines()))
+        # Not splitlines(): JSON text may hold the separators that only it knows.
+        lines = (line for line in text.split("\n") if line.strip())
+        rows = json.loads(text) if path.suffix == ".json" else list(map(json.loads, lines))
     except OSError as error:
         raise UcbenchError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -95,7 +95,7 @@ def _from_folder(folder: Path) -> list[Open]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     """JSON lines, each with its place under the key `place`."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UcbenchError(f"{path} is not UTF-8 text; fetch it again") from error
     except OSError as error:

@@ -54,7 +54,7 @@ def read_lines(path: Path) -> list[Line]:
     except OSError as error:
         raise UcbenchError(f"cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
-        raise UcbenchError(f"{path} is not UTF-8 text; fetch it again") from error
+        raise UcbenchError(f"{path} is not UTF-8 text; save it as UTF-8, or fetch it again") from error
     lines = []
     # Not splitlines(): JSON text may hold the separators that only it knows.
     for number, line in enumerate(text.split("\n"), start=1):
