@@ -32,8 +32,16 @@ def mid_size(folder: Path) -> Path:
     return folder
 
 
-def seven_b(device: str, *, toy: bool = False) -> Loaded:
-    """The shape of LLaVA-1.5-7B in bfloat16, in memory (a toy of it for rehearsals), embedded tokenizer."""
+#: (vision width, MLP, layers, heads), (language width, MLP, layers, heads) of LLaVA-1.5's architecture.
+SHAPES = {
+    "toy": ((64, 256, 2, 4), (64, 172, 2, 2)),
+    "mid": ((256, 1024, 6, 4), (512, 1408, 12, 8)),
+    "7b": ((1024, 4096, 24, 16), (4096, 11008, 32, 32)),
+}
+
+
+def llava_shape(device: str, size: str = "7b", dtype: str = "bfloat16") -> Loaded:
+    """LLaVA-1.5's architecture with its 576 image tokens, in memory; tokenizer of the embedded model."""
     import torch
     from transformers import (
         AutoModelForImageTextToText,
@@ -45,6 +53,10 @@ def seven_b(device: str, *, toy: bool = False) -> Loaded:
 
     from ucbench.models.families import FAMILIES
 
+    def sizes(width: int, mlp: int, layers: int, heads: int) -> dict[str, int]:
+        return {"hidden_size": width, "intermediate_size": mlp, "num_hidden_layers": layers,
+                "num_attention_heads": heads}  # fmt: skip
+
     processor = AutoProcessor.from_pretrained(EMBEDDED, backend="pil")
     processor.image_processor.size = {"shortest_edge": 336}
     processor.image_processor.crop_size = {"height": 336, "width": 336}
@@ -52,22 +64,18 @@ def seven_b(device: str, *, toy: bool = False) -> Loaded:
     processor.patch_size = 14
     processor.num_additional_image_tokens = 1
     processor.vision_feature_select_strategy = "default"
+    vision, text = SHAPES[size]
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=64 if toy else 1024, intermediate_size=4096, num_hidden_layers=2 if toy else 24,
-            num_attention_heads=4 if toy else 16, image_size=336, patch_size=14,
-        ),
+        vision_config=CLIPVisionConfig(**sizes(*vision), image_size=336, patch_size=14),
         text_config=LlamaConfig(
-            vocab_size=32064, hidden_size=64 if toy else 4096, intermediate_size=11008 // (64 if toy else 1),
-            num_hidden_layers=2 if toy else 32, num_attention_heads=2 if toy else 32,
-            num_key_value_heads=2 if toy else 32, max_position_embeddings=4096, bos_token_id=1,
-            eos_token_id=2, pad_token_id=0,
+            **sizes(*text), vocab_size=32064, num_key_value_heads=text[-1], max_position_embeddings=4096,
+            bos_token_id=1, eos_token_id=2, pad_token_id=0,
         ),
         image_token_index=processor.tokenizer.convert_tokens_to_ids(processor.image_token),
         vision_feature_layer=-2, vision_feature_select_strategy="default", image_seq_length=576,
     )  # fmt: skip
     torch.manual_seed(0)
     with torch.device(device):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
+        model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype)).eval()
     model.requires_grad_(False)
-    return Loaded(model, processor, FAMILIES["llava"], "bfloat16")
+    return Loaded(model, processor, FAMILIES["llava"], dtype)

@@ -1,7 +1,7 @@
 """Images and tokens a second of the local engine, its ways of asking compared, and how far off the floor.
 
     python benchmarks/engine.py                    with CUDA: LLaVA-1.5-7B's shape in bfloat16, 200 images
-                                                   without: about 60 M parameters in float32
+                                                   without: the same architecture with about 80 M parameters
     python benchmarks/engine.py --rehearse         the GPU's part with a toy on the CPU
 
 Every image has six questions, as on the official track: perception, and the five of alignment. The slow ways
@@ -15,20 +15,17 @@ Prints Markdown rows for RESULTS.md.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from checkpoints import mid_size, seven_b
+from checkpoints import llava_shape
 from naive import OneAtATime
 from PIL import Image
 
 from ucbench import taxonomy
 from ucbench.models.families.base import BATCHED, SHARED_PREFIX
-from ucbench.models.loading import Loaded, Options, load_folder
 from ucbench.models.local import LocalVLM
 from ucbench.record import Decoding, Entry
 from ucbench.tracks import questions
@@ -129,8 +126,8 @@ def peaks(device: str, dtype: Any) -> tuple[float, float, str]:
     side = 1024
     left = torch.randn(side, side, device=device, dtype=dtype)
     flops = 2 * side**3 / best(lambda: left @ left, device)
-    block = torch.empty(256 << 20, dtype=torch.uint8, device=device)
-    bandwidth = block.nbytes / best(lambda: block.sum(dtype=torch.int64), device)
+    block = torch.ones(64 << 20, device=device)
+    bandwidth = block.nbytes / best(block.sum, device)
     return flops, bandwidth, f"measured here ({flops / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s)"
 
 
@@ -194,7 +191,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="for the shared prefix; 200 with CUDA, else 20")
     parser.add_argument("--batched-images", type=int, help="for plain batches; 32 with CUDA, else 4")
     parser.add_argument("--naive-images", type=int, help="for the naive loop; 5 with CUDA, else 2")
-    parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--max-new-tokens", type=int, default=32)
     parser.add_argument("--device", help="found out by default")
     parser.add_argument("--rehearse", action="store_true", help="a toy of the 7B shape on the CPU")
@@ -204,39 +201,39 @@ def main() -> None:
     on_gpu = device.startswith("cuda")
     images = options.images or (200 if on_gpu else 20)
     decoding = Decoding(max_new_tokens=options.max_new_tokens)
-    with tempfile.TemporaryDirectory() as scratch:
-        if on_gpu or options.rehearse:
-            name = "a toy of LLaVA-1.5-7B's shape" if options.rehearse else "random LLaVA-1.5-7B shape"
-            loaded: Loaded = seven_b(device, toy=options.rehearse)
-        else:
-            name = "random LLaVA, about 60 M parameters"
-            folder = mid_size(Path(scratch))
-            loaded = load_folder(folder, name=name, options=Options("float32", device))
-        vlm = LocalVLM(loaded, Entry(model=name, dtype=loaded.dtype, decoding=decoding))
-        asker = OneAtATime.of(loaded.model, loaded.processor, max_new_tokens=options.max_new_tokens)
-        samples = work(images)
-        flops, bandwidth, source = peaks(device, loaded.model.dtype)
-        floor = Floor(vlm, samples, flops, bandwidth)
-        plan: list[tuple[str, int, int]] = [
-            ("naive loop", options.naive_images or (5 if on_gpu else 2), 1),
-            (BATCHED, options.batched_images or (32 if on_gpu else 4), options.batch_size),
-            (SHARED_PREFIX, images, options.batch_size),
-        ]
-        timings = []
-        for way, n, batch in plan:
-            some = samples[:n]
-            rows = sum(len(sample.questions) for sample in some)
+    size, dtype, name = (
+        ("toy", "bfloat16", "a toy of LLaVA-1.5's shape")
+        if options.rehearse
+        else ("7b", "bfloat16", "random LLaVA-1.5-7B shape")
+        if on_gpu
+        else ("mid", "float32", "random LLaVA-1.5 shape, about 80 M parameters")
+    )
+    loaded = llava_shape(device, size, dtype)
+    vlm = LocalVLM(loaded, Entry(model=name, dtype=loaded.dtype, decoding=decoding))
+    asker = OneAtATime.of(loaded.model, loaded.processor, max_new_tokens=options.max_new_tokens)
+    samples = work(images)
+    flops, bandwidth, source = peaks(device, loaded.model.dtype)
+    floor = Floor(vlm, samples, flops, bandwidth)
+    plan: list[tuple[str, int, int]] = [
+        ("naive loop", options.naive_images or (5 if on_gpu else 2), 1),
+        (BATCHED, options.batched_images or (32 if on_gpu else 4), options.batch_size),
+        (SHARED_PREFIX, images, options.batch_size),
+    ]
+    timings = []
+    for way, n, batch in plan:
+        some = samples[:n]
+        rows = sum(len(sample.questions) for sample in some)
 
-            def ask(way: str = way, some: Sequence[Sample] = some, batch: int = batch) -> int:
-                if way == "naive loop":
-                    with torch.inference_mode():
-                        return sum(reply.tokens for reply in asker(some).values())
-                return by_engine(vlm, way, some, batch)
+        def ask(way: str = way, some: Sequence[Sample] = some, batch: int = batch) -> int:
+            if way == "naive loop":
+                with torch.inference_mode():
+                    return sum(reply.tokens for reply in asker(some).values())
+            return by_engine(vlm, way, some, batch)
 
-            if on_gpu:  # kernels and caches that are made once are in nobody's time
-                ask(some=some[:1])
-            least = floor.seconds(way, n, rows, batch, options.max_new_tokens)
-            timings.append(measure(way, ask, some, least, device))
+        if on_gpu:  # kernels and caches that are made once are in nobody's time
+            ask(some=some[:1])
+        least = floor.seconds(way, n, rows, batch, options.max_new_tokens)
+        timings.append(measure(way, ask, some, least, device))
     where = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     print(
         f"{name}, {loaded.dtype}, {where}; prompts of {floor.prompt:.0f} tokens, {floor.prefix} of them "

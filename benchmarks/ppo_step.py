@@ -251,11 +251,11 @@ def compare(model: str, options: argparse.Namespace) -> None:
 
 def seven_b_base(options: argparse.Namespace, device: str) -> Base:
     """LLaVA-1.5-7B's shape (a toy of it on a CPU), as `load_base` leaves a model."""
-    from checkpoints import EMBEDDED, seven_b
+    from checkpoints import EMBEDDED, llava_shape
 
     from ucbench.models.registry import Base
 
-    loaded = seven_b(device, toy=options.rehearse)
+    loaded = llava_shape(device, "toy" if options.rehearse else "7b")
     return Base(loaded, "random LLaVA-1.5-7B shape", None, EMBEDDED)
 
 
