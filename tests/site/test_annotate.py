@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from ucbench.compile import candidates, queue
 from ucbench.compile.annotations import read_all
@@ -231,7 +232,7 @@ def test_keys_and_mouse_decide_take_back_and_outlast_a_reload(sit_down: Any, too
         page.keyboard.press("u")
         page.get_by_text(f"{left} of 9 decided").wait_for()
     assert tools["Ann"].decisions() == ["yes"]
-    assert page.get_by_text("about 1 min left").is_visible()
+    page.get_by_text("about 1 min left").wait_for()
     # A key pressed many times before the answer came decides one picture.
     reveal(page)
     page.evaluate(
@@ -244,7 +245,7 @@ def test_keys_and_mouse_decide_take_back_and_outlast_a_reload(sit_down: Any, too
     page.get_by_text("Ann, you have decided 2 of 9 so far.").wait_for()
     page.get_by_role("button", name="Go on").click()
     page.get_by_text("2 of 9 decided").wait_for()
-    assert page.locator(".frame.blurred img").is_visible()
+    page.locator(".frame.blurred img").wait_for()
     decide(page, "n")
     assert tools["Ann"].decisions() == ["yes", "yes", "no"]
 
@@ -282,7 +283,7 @@ def test_two_windows_of_one_annotator_lose_nothing(sit_down: Any, tools: Any) ->
     # What was decided elsewhere makes room for the next picture, blurred like any.
     first.keyboard.press("Space")
     first.get_by_text("2 of 9 decided").wait_for()
-    assert first.locator(".frame.blurred img").is_visible()
+    first.locator(".frame.blurred img").wait_for()
     decide(first, "n")
     assert tools["Ann"].decisions() == ["no", "yes", "no"]
 
@@ -295,7 +296,7 @@ def test_categories_can_be_left_out_and_names_are_shown_as_text(sit_down: Any, t
     page.get_by_text("up to 9 pictures").wait_for()
     page.get_by_role("button", name="Begin").click()
     page.get_by_text("0 of 6 decided").wait_for()
-    assert "<img src=x onerror" in page.locator(".look h1").inner_text()
+    expect(page.locator(".look h1")).to_contain_text("<img src=x onerror")
     assert page.evaluate("window.broken") is None
     for done in range(1, 6):
         page.keyboard.press("s")
@@ -312,7 +313,7 @@ def test_only_the_address_with_the_key_opens(context: Any, tools: Any) -> None:
     page = context.new_page()
     page.goto(tools["Ann"].url + "x")
     page.get_by_text("Open the address that the terminal shows").wait_for(timeout=90_000)
-    assert page.get_by_role("button", name="Begin").count() == 0
+    expect(page.get_by_role("button", name="Begin")).to_have_count(0)
     page.close()
 
 
@@ -325,7 +326,7 @@ def test_a_picture_that_is_gone_can_only_be_skipped(sit_down: Any, tools: Any) -
     try:
         page = sit_down("Ann")
         page.get_by_text("is no longer the picture that was ranked").wait_for()
-        assert page.locator(".decide button:enabled").all_inner_texts() == ["Cannot say S"]
+        expect(page.locator(".decide button:enabled")).to_have_text([re.compile(r"^Cannot say\s*S$")])
         page.keyboard.press("s")
         page.locator(".frame.blurred img").wait_for()
     finally:
@@ -334,8 +335,6 @@ def test_a_picture_that_is_gone_can_only_be_skipped(sit_down: Any, tools: Any) -
 
 
 def test_the_page_fits_in_every_size_and_theme_and_nothing_moves(sit_down: Any, tools: Any) -> None:
-    from playwright.sync_api import expect
-
     page = sit_down("Ann")
 
     def boxes() -> list[Any]:
@@ -364,7 +363,7 @@ def test_the_page_fits_in_every_size_and_theme_and_nothing_moves(sit_down: Any, 
         expect(page.locator(".look h1")).to_have_css("color", ink, timeout=90_000)
     page.keyboard.press("p")
     page.get_by_role("heading", name="Time for a pause").wait_for()
-    assert page.locator(".frame").count() == 0
+    expect(page.locator(".frame")).to_have_count(0)
     page.keyboard.press("y")
     page.get_by_role("button", name="Go on").click()
     page.locator(".frame.blurred img").wait_for()

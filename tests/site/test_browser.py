@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -22,29 +24,28 @@ PAGES = {
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_opens_and_fits(visit: Callable[..., Any], path: str, width: int) -> None:
     page = visit(path, width)
-    assert page.locator("h1").inner_text() == PAGES[path]
-    assert page.title() == "ucbench"
-    widest = page.evaluate(
-        "Math.max(document.documentElement.scrollWidth, document.querySelector('.stMain').scrollWidth)"
+    expect(page.locator("h1")).to_have_text(PAGES[path])
+    expect(page).to_have_title("ucbench")
+    page.wait_for_function(
+        "width => Math.max(document.documentElement.scrollWidth,"
+        " document.querySelector('.stMain').scrollWidth) <= width",
+        arg=width,
     )
-    assert widest <= width
 
 
 def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
     page = visit("/")
 
-    def first() -> str:
-        return str(page.locator(".board tbody th button").first.inner_text())
-
+    first = page.locator(".board tbody th button").first
     head = page.get_by_role("button", name="Over-refusal")
-    assert first() == "acme/sharp-vlm"
+    expect(first).to_have_text("acme/sharp-vlm")
     head.click()
     page.wait_for_selector("th[aria-sort=ascending] >> text=Over-refusal")
-    assert "sort=over_refusal" in page.url
-    best = first()
+    expect(page).to_have_url(re.compile("sort=over_refusal"))
+    best = first.inner_text()
     head.click()
     page.wait_for_selector("th[aria-sort=descending] >> text=Over-refusal")
-    assert first() != best
+    expect(first).not_to_have_text(best)
 
 
 def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[..., Any]) -> None:
@@ -59,7 +60,7 @@ def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[...,
 def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any]) -> None:
     page = visit("/?track=unsafeconcepts")
     page.wait_for_selector(".board tr.reported")
-    assert page.locator(".board tr.reported").count() == 11
+    expect(page.locator(".board tr.reported")).to_have_count(11)
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("button", name="measured", exact=True).click()
     page.get_by_text("No model fits this search and these filters.").wait_for()
@@ -88,8 +89,6 @@ def test_a_concept_is_picked_in_the_heat_map(visit: Callable[..., Any]) -> None:
 def test_the_model_is_asked_and_its_verdict_read(visit: Callable[..., Any]) -> None:
     page = visit("/try?about=arson")
     page.get_by_role("button", name="Is it safe, in words? (5)").click()
-    from playwright.sync_api import expect
-
     page.get_by_role("button", name="Ask 6 questions").click()
     page.locator(".qa .verdict").nth(5).wait_for()
     # What was shown while the answers grew makes room for the table.
@@ -117,15 +116,14 @@ def test_a_hostile_model_name_is_shown_as_text(visit: Callable[..., Any], path: 
 
 
 def test_colours_of_image_and_text_follow_the_theme(visit: Callable[..., Any]) -> None:
-    def colours(scheme: str) -> list[str]:
+    colours = {
+        "light": {"image": "rgb(0, 114, 178)", "text": "rgb(213, 94, 0)"},
+        "dark": {"image": "rgb(90, 180, 232)", "text": "rgb(242, 142, 75)"},
+    }
+    for scheme, marks in colours.items():
         page = visit("/", scheme=scheme)
-        return [
-            page.locator(f".plot .dot.{mark}").first.evaluate("e => getComputedStyle(e).backgroundColor")
-            for mark in ("image", "text")
-        ]
-
-    assert colours("light") == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
-    assert colours("dark") == ["rgb(90, 180, 232)", "rgb(242, 142, 75)"]
+        for mark, colour in marks.items():
+            expect(page.locator(f".plot .dot.{mark}").first).to_have_css("background-color", colour)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -136,7 +134,7 @@ def test_the_button_to_ask_can_be_read(visit: Callable[..., Any], scheme: str) -
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     button = visit("/try", scheme=scheme).get_by_role("button", name="Ask 11 questions")
-    assert button.evaluate("e => getComputedStyle(e.firstElementChild).mixBlendMode") == "difference"
+    expect(button.locator("> *").first).to_have_css("mix-blend-mode", "difference")
     written, ground = (
         [int(part) for part in button.evaluate(f"e => getComputedStyle(e).{name}")[4:-1].split(", ")]
         for name in ("color", "backgroundColor")
