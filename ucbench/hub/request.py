@@ -1,0 +1,91 @@
+"""A request: one model revision that somebody wants evaluated on one track. `requests/<yyyy-mm>/<id>.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from ucbench.record import Frozen
+
+State = Literal["PENDING", "RUNNING", "DONE", "FAILED", "REJECTED", "CANCELLED"]
+
+#: Nothing follows these but a retry by the owner.
+ENDED: tuple[State, ...] = ("DONE", "FAILED", "REJECTED", "CANCELLED")
+
+FOLDER = "requests"
+MAX_ATTEMPTS = 3
+
+HubId = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$")
+]
+Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9]{8}T[0-9]{6}-[0-9a-f]{12}$")]
+
+
+class Claim(Frozen):
+    """Who works on a request, and until when nobody else may."""
+
+    worker: str
+    nonce: str
+    since: AwareDatetime
+    until: AwareDatetime
+
+
+class Request(Frozen):
+    """One request and what became of it.
+
+    `model` is what was submitted; for an adapter `base` and `base_revision` name what it stands on.
+    `reason` is a code for machines (see `ucbench.hub.reasons`), `message` a sentence for the submitter,
+    `log` the redacted end of the evaluation's output.
+    """
+
+    schema_version: int = 1
+    id: RequestId
+    model: HubId
+    revision: Sha
+    base: HubId | None = None
+    base_revision: Sha | None = None
+    dtype: str
+    track: str
+    benchmark: str
+    submitter: str
+    priority: int = 0
+    parameters: int | None = None
+    architecture: str | None = None
+    licence: str | None = None
+    submitted_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    state: State = "PENDING"
+    attempts: int = Field(0, ge=0)
+    claim: Claim | None = None
+    reason: str | None = None
+    message: str | None = None
+    log: str | None = Field(None, max_length=20_000)
+    run_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two requests the same: model, commit, dtype, track, version of the benchmark."""
+        content = [self.model.lower(), self.revision, self.dtype, self.track, self.benchmark]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the store."""
+        return f"{FOLDER}/{self.id[:4]}-{self.id[4:6]}/{self.id}.json"
+
+    def to_json(self) -> bytes:
+        """The canonical text of its file."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+def new_id(now: datetime | None = None) -> str:
+    """An id that sorts by time and that nobody else has."""
+    now = (now or datetime.now(UTC)).astimezone(UTC)
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"

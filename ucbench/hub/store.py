@@ -1,0 +1,114 @@
+"""Where the queue and the published results live: one contract with two homes.
+
+A store is a tree of files under a head. A commit changes many files at once or none, and only if the head
+is still the one that the caller has read: whoever comes second reads again. Paths are relative, with `/`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ucbench.errors import AccessError, StoreError
+
+#: What becomes of a path: its content, a file that holds it, or None to delete it.
+Changes = Mapping[str, bytes | Path | None]
+
+#: The address of a dataset repository of the Hub begins so; anything else is a local folder.
+HUB = "hf://datasets/"
+
+
+class ConflictError(StoreError):
+    """The head is no longer the expected one; nothing was changed."""
+
+
+class MissingError(StoreError):
+    """There is no such file at that head."""
+
+
+class ForbiddenError(AccessError):
+    """The store can be read, but this identity may not write to it."""
+
+
+class OfflineError(AccessError):
+    """The store cannot be reached at the moment."""
+
+
+class Store(Protocol):
+    """A tree of files with a head.
+
+    All methods raise `OfflineError` when the store cannot be reached, `AccessError` when the identity may
+    not, `StoreError` when it is damaged.
+    """
+
+    @property
+    def address(self) -> str:
+        """How people name it: a folder's path, or `hf://datasets/OWNER/NAME`."""
+
+    def head(self) -> str:
+        """The current head; it changes with every commit."""
+
+    def paths(self, prefix: str = "", *, head: str | None = None) -> list[str]:
+        """All paths that begin with `prefix`, sorted, at `head` (the current one by default)."""
+
+    def read(self, path: str, *, head: str | None = None) -> bytes:
+        """A file's content. Raises `MissingError`."""
+
+    def read_all(self, prefix: str, *, head: str | None = None) -> dict[str, bytes]:
+        """The contents of all files whose path begins with `prefix`, as of one head."""
+
+    def commit(self, changes: Changes, *, expected: str, message: str) -> str:
+        """Change these files, all or none, and return the new head.
+
+        Raises `ConflictError` when the head is not `expected`. When the outcome of an attempt is unknown
+        (a cut connection, a server error after landing), the store itself finds out before it tries again:
+        on return the commit has landed exactly once.
+        """
+
+    def whoami(self) -> str:
+        """The identity that commits: the account of the token, or `local`."""
+
+
+def change(
+    store: Store,
+    prepare: Callable[[str], Changes | None],
+    *,
+    message: str,
+    attempts: int = 30,
+    pause: Callable[[float], object] = time.sleep,
+) -> str:
+    """Read, prepare, commit; again from the new head whenever somebody else came first.
+
+    `prepare` gets the head to read from and returns the changes, or None to leave the store as it is.
+    Returns the head afterwards. Raises `ConflictError` after `attempts`, and what `prepare` raises.
+    """
+    for attempt in range(attempts):
+        head = store.head()
+        changes = prepare(head)
+        if changes is None:
+            return head
+        try:
+            return store.commit(changes, expected=head, message=message)
+        except ConflictError:
+            # Full jitter: those who collided spread out.
+            pause(random.uniform(0, min(10.0, 0.05 * 2**attempt)))
+    raise ConflictError(f"{store.address} is changed by others all the time; try again in a minute")
+
+
+def open_store(address: str) -> Store:
+    """The store at `hf://datasets/OWNER/NAME`, or in a local folder (made when it is first written to).
+
+    Raises `StoreError` for an address that is neither.
+    """
+    if address.startswith(HUB):
+        from ucbench.hub.dataset import DatasetStore
+
+        return DatasetStore(address.removeprefix(HUB))
+    if "://" in address:
+        raise StoreError(f"{address!r} is no store; give a folder or {HUB}OWNER/NAME")
+    from ucbench.hub.folder import FolderStore
+
+    return FolderStore(Path(address))
