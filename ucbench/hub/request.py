@@ -1,4 +1,4 @@
-"""A request: one model revision that somebody wants evaluated on one track. `requests/<yyyy-mm>/<id>.json`."""
+"""A request: a model revision that somebody wants evaluated. `requests/<yyyy-mm>/<id>.json`."""
 
 from __future__ import annotations
 
