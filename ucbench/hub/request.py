@@ -19,6 +19,8 @@ ENDED: tuple[State, ...] = ("DONE", "FAILED", "REJECTED", "CANCELLED")
 
 FOLDER = "requests"
 MAX_ATTEMPTS = 3
+#: How often a submitter may let an ended request start anew.
+MAX_RETRIES = 3
 
 HubId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$")
@@ -63,6 +65,7 @@ class Request(Frozen):
     finished_at: AwareDatetime | None = None
     state: State = "PENDING"
     attempts: int = Field(0, ge=0)
+    retries: int = Field(0, ge=0)
     claim: Claim | None = None
     reason: str | None = None
     message: str | None = None
