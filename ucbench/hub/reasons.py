@@ -75,12 +75,12 @@ _ALL = (
     ),
     # Of the worker and its surroundings.
     Reason(
-        "download_failed", "the files could not be downloaded", "nothing; it is tried again", retryable=True
+        "download_failed", "the files could not be downloaded", "you need do nothing, it is tried again", retryable=True
     ),
     Reason(
         "track_data",
         "the worker has no access to the data of the track",
-        "nothing; the maintainers have to mend the worker",
+        "you need do nothing, the maintainers have to mend the worker",
         retryable=True,
     ),
     Reason("worker_failed", "the worker itself failed", "retry it later", retryable=True),
