@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ucbench.cli import align, board, dataset, evaluate, importing, judge, models, parity, site
+from ucbench.cli import align, board, dataset, evaluate, importing, judge, models, parity, queue, site
 from ucbench.errors import UcbenchError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ for commands in (evaluate, models, importing, parity, align, site):
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(queue.app, name="queue")
 
 
 def main() -> None:

@@ -67,6 +67,24 @@ AllowIncomplete = Annotated[
     bool,
     typer.Option("--allow-incomplete", help="Take data whose counts differ from the published ones."),
 ]
+#: Addresses of `ucbench.hub.store.open_store`.
+StoreAddress = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="UCBENCH_STORE",
+        help="Where the queue is: a folder, or hf://datasets/OWNER/NAME.",
+    ),
+]
+ResultsAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--results",
+        envvar="UCBENCH_RESULTS_STORE",
+        help="Where published runs go: a folder, or hf://datasets/OWNER/NAME; to --store by default.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 RunName = Annotated[str, typer.Argument(help="A run folder, or the beginning of a run id within --out.")]
 
 

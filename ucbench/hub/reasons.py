@@ -75,7 +75,10 @@ _ALL = (
     ),
     # Of the worker and its surroundings.
     Reason(
-        "download_failed", "the files could not be downloaded", "you need do nothing, it is tried again", retryable=True
+        "download_failed",
+        "the files could not be downloaded",
+        "you need do nothing, it is tried again",
+        retryable=True,
     ),
     Reason(
         "track_data",

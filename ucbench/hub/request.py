@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from ucbench.errors import UnknownNameError
 from ucbench.record import Frozen
 
 State = Literal["PENDING", "RUNNING", "DONE", "FAILED", "REJECTED", "CANCELLED"]
@@ -86,6 +88,16 @@ class Request(Frozen):
     def to_json(self) -> bytes:
         """The canonical text of its file."""
         return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+def states_of(names: Iterable[str]) -> frozenset[State]:
+    """The states of those names, all of them for none. Raises `UnknownNameError`."""
+    known: dict[str, State] = {state: state for state in get_args(State)}
+    chosen = [name.upper() for name in names]
+    for name in chosen:
+        if name not in known:
+            raise UnknownNameError(f"there is no state {name!r}; known: {', '.join(known)}")
+    return frozenset(known[name] for name in chosen or known)
 
 
 def new_id(now: datetime | None = None) -> str:
