@@ -54,6 +54,12 @@ class Store(Protocol):
     def paths(self, prefix: str = "", *, head: str | None = None) -> list[str]:
         """All paths that begin with `prefix`, sorted, at `head` (the current one by default)."""
 
+    def versions(self, prefix: str = "", *, head: str | None = None) -> dict[str, str]:
+        """The paths of `paths`, each with a text that changes whenever the file's content does.
+
+        For those who keep copies: what has the version they know need not be read again.
+        """
+
     def read(self, path: str, *, head: str | None = None) -> bytes:
         """A file's content. Raises `MissingError`."""
 
@@ -82,13 +88,13 @@ def change(
 ) -> str:
     """Read, prepare, commit; again from the new head whenever somebody else came first.
 
-    `prepare` gets the head to read from and returns the changes, or None to leave the store as it is.
+    `prepare` gets the head to read from and returns the changes, none to leave the store as it is.
     Returns the head afterwards. Raises `ConflictError` after `attempts`, and what `prepare` raises.
     """
     for attempt in range(attempts):
         head = store.head()
         changes = prepare(head)
-        if changes is None:
+        if not changes:
             return head
         try:
             return store.commit(changes, expected=head, message=message)
