@@ -135,11 +135,19 @@ class Queue:
             if request.state == "PENDING":
                 _check_duplicate(request, content)
             if quota:
-                _check_quota(request, quota, content, self._clock())
+                _check_quota(request.submitter, request.state, quota, content, self._clock())
             return {request.path: request.to_json()}
 
         change(self.store, prepare, message=f"Submit {request.model} ({request.id})")
         return request
+
+    def check(self, request: Request) -> None:
+        """Raises `DuplicateError` as `add` would; writes nothing."""
+        _check_duplicate(request, self._at(self.store.head()))
+
+    def check_quota(self, submitter: str, quota: Quota) -> None:
+        """Raises `QuotaError` as `add` would for one more request of an account; writes nothing."""
+        _check_quota(submitter, "PENDING", quota, self._at(self.store.head()), self._clock())
 
     def claim(
         self,
@@ -286,7 +294,7 @@ class Queue:
             content = self._at(head)
             _check_duplicate(current, content)
             if quota and not maintainer:
-                _check_unfinished(current, quota, content)
+                _check_unfinished(current.submitter, quota, content)
             return _with(
                 current,
                 state="PENDING",
@@ -411,25 +419,25 @@ def _check_duplicate(request: Request, content: _Content) -> None:
             raise DuplicateError(other)
 
 
-def _check_unfinished(request: Request, quota: Quota, content: _Content) -> None:
-    own = [other for other in content.order if other.submitter.lower() == request.submitter.lower()]
+def _check_unfinished(submitter: str, quota: Quota, content: _Content) -> None:
+    own = [other for other in content.order if other.submitter.lower() == submitter.lower()]
     unfinished = sum(other.state in ("PENDING", "RUNNING") for other in own)
     if unfinished >= quota.unfinished:
         raise QuotaError(
-            f"{request.submitter} has {unfinished} unfinished requests, and {quota.unfinished} is the most; "
+            f"{submitter} has {unfinished} unfinished requests, and {quota.unfinished} is the most; "
             "wait for one to end, or cancel one"
         )
 
 
-def _check_quota(request: Request, quota: Quota, content: _Content, time: datetime) -> None:
-    if request.state == "PENDING":
-        _check_unfinished(request, quota, content)
-    own = [other for other in content.order if other.submitter.lower() == request.submitter.lower()]
+def _check_quota(submitter: str, state: State, quota: Quota, content: _Content, time: datetime) -> None:
+    if state == "PENDING":
+        _check_unfinished(submitter, quota, content)
+    own = [other for other in content.order if other.submitter.lower() == submitter.lower()]
     day = timedelta(days=1)
     recent = sorted(other.submitted_at for other in own if time - other.submitted_at < day)
     if len(recent) >= quota.per_day:
         free = recent[len(recent) - quota.per_day] + day
         raise QuotaError(
-            f"{request.submitter} has submitted {len(recent)} requests in 24 hours, and {quota.per_day} is "
+            f"{submitter} has submitted {len(recent)} requests in 24 hours, and {quota.per_day} is "
             f"the most; submit again after {free:%Y-%m-%d %H:%M} UTC"
         )

@@ -59,7 +59,20 @@ def read(folder: Path, name: str, commit: str | None) -> Adapter:
         raise ModelError(
             f"{name} holds a whole model and an adapter ({CONFIG}); keep them in folders of their own"
         )
-    config = checkpoint.read_json(folder / CONFIG, name)
+    base, base_revision = base_of(checkpoint.read_json(folder / CONFIG, name), name)
+    if not (folder / WEIGHTS).exists():
+        raise checkpoint.no_weights(folder, name, WEIGHTS)
+    checkpoint.check_safetensors(folder / WEIGHTS, name)
+
+    trained_revision, trained_on = read_align(folder, name)
+    if trained_revision and _COMMIT.fullmatch(trained_revision):
+        base_revision = trained_revision
+    version = commit or checkpoint.digest(folder, (CONFIG, WEIGHTS))
+    return Adapter(folder, name, f"{name}@{version}", base, base_revision, trained_revision, trained_on)
+
+
+def base_of(config: dict[str, Any], name: str) -> tuple[str, str | None]:
+    """(base model, its revision) by an adapter's config. Raises `ModelError` for one that is not evaluated."""
     kind = config.get("peft_type")
     if kind != "LORA":
         raise ModelError(f"{name} is an adapter of type {kind!r}; only LORA adapters are evaluated")
@@ -72,15 +85,7 @@ def read(folder: Path, name: str, commit: str | None) -> Adapter:
         )
     if not isinstance(base_revision, str | None):
         raise ModelError(f"revision in {CONFIG} of {name} is no text; put the base's commit there, or null")
-    if not (folder / WEIGHTS).exists():
-        raise checkpoint.no_weights(folder, name, WEIGHTS)
-    checkpoint.check_safetensors(folder / WEIGHTS, name)
-
-    trained_revision, trained_on = read_align(folder, name)
-    if trained_revision and _COMMIT.fullmatch(trained_revision):
-        base_revision = trained_revision
-    version = commit or checkpoint.digest(folder, (CONFIG, WEIGHTS))
-    return Adapter(folder, name, f"{name}@{version}", base, base_revision, trained_revision, trained_on)
+    return base, base_revision
 
 
 def attach(base: Loaded, adapter: Adapter) -> Loaded:
@@ -125,7 +130,11 @@ def read_align(folder: Path, name: str) -> tuple[str | None, tuple[str, ...]]:
     """(revision of the base in training, items it was trained on); nothing known of others' adapters."""
     if not (folder / ALIGN).exists():
         return None, ()
-    align = checkpoint.read_json(folder / ALIGN, name)
+    return training_of(checkpoint.read_json(folder / ALIGN, name), name)
+
+
+def training_of(align: dict[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
+    """The same of the content of `align.json`. Raises `ModelError`."""
     base, trained_on = align.get("base"), align.get("trained_on")
     revision: Any = base.get("revision") if isinstance(base, dict) else None
     listed = isinstance(trained_on, list) and all(isinstance(item, str) for item in trained_on)
