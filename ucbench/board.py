@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench import runs
+from ucbench.board_cache import BoardCache, content, digest_of
 from ucbench.errors import StoreError
 from ucbench.files import atomic_path, write_text
 from ucbench.joined import Joined, join
 from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord, Score
-from ucbench.restricted import restricted
+from ucbench.restricted import is_restricted, restricted
 from ucbench.runs import Run
 from ucbench.tracks.suites import SUITES
 
@@ -57,14 +58,14 @@ class Board:
     manifest: dict[str, Any]
 
 
-def collect(stores: Sequence[Path]) -> list[tuple[Run, RunRecord]]:
+def collect(stores: Sequence[Path], cache: BoardCache | None = None) -> list[tuple[Run, RunRecord]]:
     """All finished runs; a later store's run replaces an earlier one's with the same id."""
     found: dict[str, tuple[Run, RunRecord]] = {}
     for store in stores:
         if store.exists() and not store.is_dir():
             raise StoreError(f"{store} is a file, not a folder of runs")
         for run in runs.find(store):
-            record = run.record()
+            record = cache.record(run) if cache else run.record()
             if record.run_id != run.run_id:
                 raise StoreError(
                     f"{run.folder} holds the record of run {record.run_id}; move it to a folder of that name"
@@ -73,23 +74,30 @@ def collect(stores: Sequence[Path]) -> list[tuple[Run, RunRecord]]:
     return list(found.values())
 
 
-def assemble(stores: Sequence[Path]) -> Board:
-    """Join the runs of all stores into one board, in memory. Raises `StoreError` for a damaged run."""
+def assemble(stores: Sequence[Path], cache: BoardCache | None = None) -> Board:
+    """Join the runs of all stores into one board, in memory. Raises `StoreError` for a damaged run.
+
+    `cache` keeps what was computed for runs that are still the same; the board is the same without it.
+    """
+    rows, breakdowns, manifest = _assemble(stores, cache)
+    # Through the tables' own types, so that a board in memory equals the same board read from disk.
+    return Board(_frame(rows), _frame(breakdowns), manifest)
+
+
+def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
     import pandas as pd
 
-    entries = collect(stores)
-    told = [*entries, *restricted(entries)]
-    found = list(join(told))
+    entries = collect(stores, cache)
+    told = [*entries, *restricted(entries, cache)]
+    found = list(join(told, cache))
     rows = pd.DataFrame([_row(row) for row in found], columns=list(_types()))
-    _rank(rows, {row.lead.record.run_id: row for row in found})
+    _rank(rows, {row.lead.record.run_id: row for row in found}, cache)
     rows = rows.sort_values(
         ["track", "rank_low", RANK_KEY, "model", "run_id"],
         ascending=[True, True, False, True, True],
         na_position="last",
         ignore_index=True,
     )
-    lines = [line for _, record in told for line in _breakdown(record)]
-    breakdowns = pd.DataFrame(lines, columns=list(_BREAKDOWN_TYPES))
     measured = [record.started_at for _, record in entries if record.started_at]
     manifest: dict[str, Any] = {
         "board_version": BOARD_VERSION,
@@ -102,27 +110,28 @@ def assemble(stores: Sequence[Path]) -> Board:
             for run, _ in sorted(entries, key=lambda pair: pair[0].run_id)
         },
     }
-    board = Board(rows, breakdowns, manifest)
-    # Through the tables' own types, so that a board in memory equals the same board read from disk.
-    return Board(_frame(_table(BOARD, board)), _frame(_table(BREAKDOWNS, board)), manifest)
+    breakdowns = _breakdowns(told, cache)
+    if cache:
+        cache.finish()
+    return _table(rows), breakdowns, manifest
 
 
-def build(stores: Sequence[Path], out: Path) -> Board:
+def build(stores: Sequence[Path], out: Path, cache: BoardCache | None = None) -> Board:
     """Join the runs of all stores into one board and write it to `out` (each file atomically).
 
-    Raises `StoreError` for a damaged run or a folder that cannot be written.
+    `cache` as for `assemble`. Raises `StoreError` for a damaged run or a folder that cannot be written.
     """
     import pyarrow.parquet as pq
 
-    board = assemble(stores)
-    for name in (BOARD, BREAKDOWNS):
+    rows, breakdowns, manifest = _assemble(stores, cache)
+    for name, table in ((BOARD, rows), (BREAKDOWNS, breakdowns)):
         with atomic_path(out / name) as temporary:
-            pq.write_table(_table(name, board), temporary, compression="zstd")
-    board.manifest["tables"] = {name: digest(out / name) for name in (BOARD, BREAKDOWNS)}
+            pq.write_table(table, temporary, compression="zstd")
+    manifest["tables"] = {name: digest(out / name) for name in (BOARD, BREAKDOWNS)}
     write_text(out / SCHEMA, json.dumps(RunRecord.model_json_schema(), indent=1, sort_keys=True) + "\n")
     # Last, because a reader takes a manifest as the sign that its tables are there.
-    write_text(out / MANIFEST, json.dumps(board.manifest, indent=1, sort_keys=True) + "\n")
-    return board
+    write_text(out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return Board(_frame(rows), _frame(breakdowns), manifest)
 
 
 def load(folder: Path) -> Board:
@@ -238,15 +247,37 @@ def _schema(types: dict[str, str]) -> pa.Schema:
     return pa.schema([(name, arrow[kind]) for name, kind in types.items()])
 
 
-def _table(name: str, board: Board) -> pa.Table:
+def _table(rows: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
-    frame, types = (board.rows, _types()) if name == BOARD else (board.breakdowns, _BREAKDOWN_TYPES)
     # Python objects, not pandas' guesses: a column of nothing is still a column of its type.
     columns = {
-        column: [None if absent(cell) else cell for cell in frame[column].tolist()] for column in types
+        column: [None if absent(cell) else cell for cell in rows[column].tolist()] for column in _types()
     }
-    return pa.Table.from_pydict(columns, schema=_schema(types))
+    return pa.Table.from_pydict(columns, schema=_schema(_types()))
+
+
+def _breakdowns(told: Sequence[tuple[Run, RunRecord]], cache: BoardCache | None) -> pa.Table:
+    import pyarrow as pa
+
+    schema = _schema(_BREAKDOWN_TYPES)
+
+    def table(run: Run, record: RunRecord) -> pa.Table:
+        def make() -> pa.Table:
+            return pa.Table.from_pylist(list(_breakdown(record)), schema=schema)
+
+        return cache.table(_told_by(run, record), make) if cache else make()
+
+    # One chunk, so that the file does not depend on how many runs it came from.
+    return pa.concat_tables([schema.empty_table(), *(table(*one) for one in told)]).combine_chunks()
+
+
+def _told_by(run: Run, record: RunRecord) -> str:
+    """A digest of the files that a record was made from."""
+    files = [run.folder / runs.RECORD]
+    if is_restricted(record.run_id) and record.judge:
+        files += run.frame_files(record.judge.id)
+    return digest_of(record.run_id, content(*files))
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -324,7 +355,26 @@ def _breakdown(record: RunRecord) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _rank(rows: pd.DataFrame, where: dict[str, Joined]) -> None:
+class _Frames(Mapping[str, "pd.DataFrame"]):
+    """Judged answers of rows, read when they are looked up."""
+
+    def __init__(self, rows: Mapping[str, Joined]) -> None:
+        self._rows = rows
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, run_id: str) -> pd.DataFrame:
+        if run_id not in self._read:
+            self._read[run_id] = self._rows[run_id].frame()
+        return self._read[run_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _rank(rows: pd.DataFrame, where: dict[str, Joined], cache: BoardCache | None) -> None:
     """Fill the rank intervals in place, within each set of comparable rows."""
     from ucbench.metrics.compare import rank_intervals
 
@@ -334,7 +384,9 @@ def _rank(rows: pd.DataFrame, where: dict[str, Joined]) -> None:
     }
     by = [*(rankable[column] for column in COMPARABLE), rankable["run_id"].map(versions)]
     for _, group in rankable.groupby(by, sort=False):
-        ranks = rank_intervals({run_id: where[run_id].frame() for run_id in group["run_id"]}, RANK_KEY)
+        ranked = {run_id: where[run_id] for run_id in group["run_id"]}
+        known = cache and cache.known({run_id: row.content for run_id, row in ranked.items()})
+        ranks = rank_intervals(_Frames(ranked), RANK_KEY, known=known)
         for index, run_id in zip(group.index, group["run_id"], strict=True):
             rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]
 

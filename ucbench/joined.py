@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ucbench.board_cache import BoardCache, content, digest_of
 from ucbench.record import RunRecord, Score, ScoreMap
 from ucbench.runs import Run
 from ucbench.tracks.scoring import scoring
@@ -49,6 +50,7 @@ class Joined:
 
     suite: Suite
     parts: tuple[Part, ...]
+    cache: BoardCache | None = field(default=None, compare=False, repr=False)
 
     @property
     def lead(self) -> Part:
@@ -78,9 +80,13 @@ class Joined:
 
         if _own(self.lead) or {part.track for part in self.ranked_by} != set(SIDES):
             return {}
-        frame = self.frame()
-        found = {key: joint_score(frame, key) for key in OVER_BOTH}
-        return {key: score for key, score in found.items() if score is not None}
+
+        def resampled() -> ScoreMap:
+            frame = self.frame()
+            found = {key: joint_score(frame, key) for key in OVER_BOTH}
+            return {key: score for key, score in found.items() if score is not None}
+
+        return self.cache.scores(self.content, resampled) if self.cache else resampled()
 
     def _ability(self, scores: ScoreMap) -> ScoreMap:
         """The mean of the two parts of general ability, whose questions were sampled apart."""
@@ -115,12 +121,23 @@ class Joined:
         return pd.concat(frames, ignore_index=True)
 
     @property
+    def content(self) -> str:
+        """A digest of the files that `frame` is made from. Raises `StoreError`."""
+        return digest_of(
+            *(
+                f"{part.track} {content(*part.run.frame_files(part.record.judge.id))}"
+                for part in self.ranked_by
+                if part.record.judge is not None
+            )
+        )
+
+    @property
     def note(self) -> str | None:
         """The runs that joined the leading one, as `track=run id`."""
         return ", ".join(f"{part.track}={part.record.run_id}" for part in self.parts[1:]) or None
 
 
-def join(entries: Iterable[tuple[Run, RunRecord]]) -> Iterator[Joined]:
+def join(entries: Iterable[tuple[Run, RunRecord]], cache: BoardCache | None = None) -> Iterator[Joined]:
     """Every run in the row it leads or in those it joins; in the order of the leading runs.
 
     Runs of one entry join when they are whole, on the board's own images and of one provenance. The two
@@ -139,13 +156,13 @@ def join(entries: Iterable[tuple[Run, RunRecord]]) -> Iterator[Joined]:
         else:
             key = (suite.id, record.entry.model_dump_json(), record.provenance)
             groups.setdefault(key, []).append(part)
-    rows = [Joined(suite_of(part.track), (part,)) for part in alone]
+    rows = [Joined(suite_of(part.track), (part,), cache) for part in alone]
     for parts in groups.values():
-        rows += _rows(suite_of(parts[0].track), parts)
+        rows += _rows(suite_of(parts[0].track), parts, cache)
     return iter(sorted(rows, key=lambda row: order[row.lead.record.run_id]))
 
 
-def _rows(suite: Suite, parts: list[Part]) -> Iterator[Joined]:
+def _rows(suite: Suite, parts: list[Part], cache: BoardCache | None) -> Iterator[Joined]:
     used: set[str] = set()
     for n, track in enumerate(suite.tracks):
         for lead in parts:
@@ -157,7 +174,7 @@ def _rows(suite: Suite, parts: list[Part]) -> Iterator[Joined]:
                 if fitting:
                     members.append(max(fitting, key=_when))
             used |= {member.record.run_id for member in members}
-            yield Joined(suite, tuple(members))
+            yield Joined(suite, tuple(members), cache)
 
 
 def _fits(part: Part, lead: Part) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ucbench.board_cache import BoardCache, content
 from ucbench.record import Entry, RunRecord
-from ucbench.runs import KEY, Run
+from ucbench.runs import ANSWERS, KEY, RECORD, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +30,10 @@ class RestrictedRun(Run):
     """A run over a whole set of which only the items of another one, `tested`, count."""
 
     tested: Run
+
+    def frame_files(self, judge_id: str) -> list[Path]:
+        """Also the answers that say which items count."""
+        return [*Run.frame_files(self, judge_id), self.tested.folder / ANSWERS]
 
     def frame(self, judge_id: str) -> pd.DataFrame:
         """The judged answers to the items of `tested`, in its order."""
@@ -47,10 +53,13 @@ def is_restricted(row_id: str) -> bool:
     return MARK in row_id
 
 
-def restricted(entries: Sequence[tuple[Run, RunRecord]]) -> list[tuple[Run, RunRecord]]:
+def restricted(
+    entries: Sequence[tuple[Run, RunRecord]], cache: BoardCache | None = None
+) -> list[tuple[Run, RunRecord]]:
     """Every complete run over a whole set that a trained entry was tested on, cut down to those items.
 
-    An entry that was asked the test split by itself is left out. Raises `StoreError` for a damaged run.
+    An entry that was asked the test split by itself is left out. `cache` keeps what was computed before.
+    Raises `StoreError` for a damaged run.
     """
     tested: dict[_Set, Run] = {}
     asked: set[tuple[_Set, Entry]] = set()
@@ -60,7 +69,7 @@ def restricted(entries: Sequence[tuple[Run, RunRecord]]) -> list[tuple[Run, RunR
             if record.entry.trained_on:
                 tested.setdefault(_set(record), run)
     return [
-        _cut(RestrictedRun(run.folder, tested[_set(record)]), record)
+        _cut(RestrictedRun(run.folder, tested[_set(record)]), record, cache)
         for run, record in entries
         if record.track.split == "all"
         and _whole(record)
@@ -69,7 +78,15 @@ def restricted(entries: Sequence[tuple[Run, RunRecord]]) -> list[tuple[Run, RunR
     ]
 
 
-def _cut(run: RestrictedRun, record: RunRecord) -> tuple[Run, RunRecord]:
+def _cut(run: RestrictedRun, record: RunRecord, cache: BoardCache | None) -> tuple[Run, RunRecord]:
+    assert record.judge is not None
+    if cache is None:
+        return run, _scored(run, record)
+    key = content(run.folder / RECORD, *run.frame_files(record.judge.id))
+    return run, cache.cut(key, lambda: _scored(run, record))
+
+
+def _scored(run: RestrictedRun, record: RunRecord) -> RunRecord:
     from ucbench.metrics.scores import counts, score_run
     from ucbench.tracks import registry as tracks
     from ucbench.tracks.scoring import scoring
@@ -84,7 +101,7 @@ def _cut(run: RestrictedRun, record: RunRecord) -> tuple[Run, RunRecord]:
         "counts": counts(kept),
         "scores": score_run(kept, subsets=track.subsets, extra=own.extra, clusters=own.clusters),
     }
-    return run, record.model_copy(update=changes)
+    return record.model_copy(update=changes)
 
 
 def _whole(record: RunRecord) -> bool:

@@ -97,6 +97,10 @@ class Run:
         """Judges that have read this run."""
         return sorted(path.stem for path in (self.folder / JUDGEMENTS).glob("*.parquet"))
 
+    def frame_files(self, judge_id: str) -> list[Path]:
+        """The files that `frame` is made from."""
+        return [self.folder / ANSWERS, self.judgements_path(judge_id)]
+
     def frame(self, judge_id: str) -> pd.DataFrame:
         """Answers joined with a judge's verdicts: what `ucbench.metrics` takes."""
         return join(self.answers(), self.judgements(judge_id))

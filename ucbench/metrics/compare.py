@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -49,7 +53,37 @@ def difference(
     """
     a, b = _shared(frame_a, frame_b)
     draws = resample_clusters(a.unsafe, resamples, seed)
-    return _contrast(_terms(a, key, draws), _terms(b, key, draws))
+    return _contrast(terms_of(a, key, draws), terms_of(b, key, draws))
+
+
+class Known(Protocol):
+    """What earlier comparisons of the same entries found, kept so that it is computed once."""
+
+    def profile(self, name: str, make: Callable[[], Profile]) -> Profile:
+        """The entry's profile, by `make` where it is not known yet."""
+
+    def pair(self, first: str, second: str, make: Callable[[], Margin]) -> Margin:
+        """What the comparison of two entries found, by `make` where it is not known yet."""
+
+
+class Unknown:
+    """Nothing is known, everything is computed."""
+
+    def profile(self, _name: str, make: Callable[[], Profile]) -> Profile:
+        """By `make`."""
+        return make()
+
+    def pair(self, _first: str, _second: str, make: Callable[[], Margin]) -> Margin:
+        """By `make`."""
+        return make()
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How far the first of two entries leads (below zero: lags), and the p of that difference."""
+
+    lead: float
+    p: float
 
 
 def rank_intervals(
@@ -59,43 +93,48 @@ def rank_intervals(
     seed: int = 0,
     resamples: int = 2000,
     alpha: float = 0.05,
+    known: Known | None = None,
 ) -> dict[str, tuple[int, int]]:
     """The ranks each of M entries may hold: [1 + n significantly better, M - n significantly worse].
 
     Every pair is compared over the questions both were asked; the p values of all pairs are corrected by
     Holm's method at `alpha`. What counts as better is the key's direction; of two gaps, the one nearer
-    to zero. Raises as `difference` does; leave out entries that are not to be ranked.
+    to zero. `known` remembers profiles and pairs; a frame is looked up only where something about it is not
+    known. Raises as `difference` does; leave out entries that are not to be ranked.
     """
     better = lookup(key).better
+    known = known or Unknown()
     names = list(frames)
-    whole = {name: Tally(frame) for name, frame in frames.items()}
-    asked = {name: pd.MultiIndex.from_frame(frame[_ASKED]).sort_values() for name, frame in frames.items()}
-    estimates: dict[str, _Terms] = {}
-    pairs = list(combinations(names, 2))
-    lead: list[float] = []
-    p_values: list[float] = []
-    for first, second in pairs:
-        if asked[first].equals(asked[second]):
+    found: dict[str, Profile] = {}
+
+    def profiled(name: str) -> Profile:
+        if name not in found:
+            found[name] = known.profile(name, lambda: profile(frames[name], key, seed, resamples))
+        return found[name]
+
+    def compared(first: str, second: str) -> Margin:
+        if profiled(first).asked == profiled(second).asked:
             # Equal questions, equal concepts, equal seed: equal draws, so each entry is resampled once.
-            for name in (first, second):
-                if name not in estimates:
-                    draws = resample_clusters(whole[name].unsafe, resamples, seed)
-                    estimates[name] = _terms(whole[name], key, draws)
-            a, b = estimates[first], estimates[second]
+            a, b = profiled(first).terms, profiled(second).terms
         else:
             tally_a, tally_b = _shared(frames[first], frames[second])
             draws = resample_clusters(tally_a.unsafe, resamples, seed)
-            a, b = _terms(tally_a, key, draws), _terms(tally_b, key, draws)
+            a, b = terms_of(tally_a, key, draws), terms_of(tally_b, key, draws)
         if better == "zero":
             a, b = a.distance_from_zero(), b.distance_from_zero()
-        found = _contrast(a, b)
-        lead.append(found.value if better == "higher" else -found.value)
-        p_values.append(1.0 if found.p is None else found.p)
+        difference = _contrast(a, b)
+        lead = difference.value if better == "higher" else -difference.value
+        return Margin(lead, 1.0 if difference.p is None else difference.p)
+
+    pairs = list(combinations(names, 2))
+    margins = [known.pair(*pair, partial(compared, *pair)) for pair in pairs]
     ahead = dict.fromkeys(names, 0)
     behind = dict.fromkeys(names, 0)
-    for (first, second), margin, significant in zip(pairs, lead, holm(p_values, alpha), strict=True):
+    for (first, second), margin, significant in zip(
+        pairs, margins, holm([margin.p for margin in margins], alpha), strict=True
+    ):
         if significant:
-            winner, loser = (first, second) if margin > 0 else (second, first)
+            winner, loser = (first, second) if margin.lead > 0 else (second, first)
             ahead[loser] += 1
             behind[winner] += 1
     return {name: (1 + ahead[name], len(names) - behind[name]) for name in names}
@@ -113,21 +152,38 @@ def holm(p_values: list[float], alpha: float = 0.05) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class Terms:
     """One entry's score as a weighted sum of resampled shares."""
 
     weights: list[float]
     estimates: list[Estimate]
     clusters: int
 
-    def distance_from_zero(self) -> _Terms:
+    def distance_from_zero(self) -> Terms:
         """The score's size: the score, or minus the score where that is negative."""
         if combined_value(self.weights, self.estimates) >= 0:
             return self
-        return _Terms([-w for w in self.weights], self.estimates, self.clusters)
+        return Terms([-w for w in self.weights], self.estimates, self.clusters)
 
 
-def _terms(tally: Tally, key: str, draws: Floats) -> _Terms:
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One entry's score over everything it was asked; `asked` tells which questions those were."""
+
+    asked: str
+    terms: Terms
+
+
+def profile(frame: pd.DataFrame, key: str, seed: int = 0, resamples: int = 2000) -> Profile:
+    """Resample one entry's score. Raises as `difference` does."""
+    tally = Tally(frame)
+    questions = sorted(zip(*(frame[column].astype(str) for column in _ASKED), strict=True))
+    asked = hashlib.sha256(json.dumps(questions).encode()).hexdigest()
+    return Profile(asked, terms_of(tally, key, resample_clusters(tally.unsafe, resamples, seed)))
+
+
+def terms_of(tally: Tally, key: str, draws: Floats) -> Terms:
+    """The shares that the score `key` is made of, resampled by `draws`. Raises as `difference` does."""
     lookup(key)
     if key not in TERMS:
         raise UcbenchError(f"{key} has no interval to compare two entries by; choose another score")
@@ -137,10 +193,10 @@ def _terms(tally: Tally, key: str, draws: Floats) -> _Terms:
     estimates = [cell.estimate for cell in cells if cell.estimate is not None]
     if len(estimates) < len(cells):
         raise UcbenchError(f"{key} has no value for one of the entries; leave that entry out")
-    return _Terms([w for w, _ in TERMS[key]], estimates, min(len(cell.clusters) for cell in cells))
+    return Terms([w for w, _ in TERMS[key]], estimates, min(len(cell.clusters) for cell in cells))
 
 
-def _contrast(a: _Terms, b: _Terms) -> Difference:
+def _contrast(a: Terms, b: Terms) -> Difference:
     weights = a.weights + [-w for w in b.weights]
     estimates = a.estimates + b.estimates
     value = float(combined_value(weights, estimates))
