@@ -118,6 +118,9 @@ def load_folder(folder: Path, *, name: str, options: Options) -> Loaded:
         family.complete(processor, model.config)
     if template:
         processor.chat_template = template.text
+    elif getattr(processor, "chat_template", None) is None:
+        # Some checkpoints keep it with the tokenizer, where processors do not look.
+        processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
     if options.max_pixels is not None:
         _limit_pixels(processor, family, options.max_pixels, name)
     return Loaded(
