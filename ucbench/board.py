@@ -116,10 +116,16 @@ def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> tuple[pa.Tabl
     return _table(rows), breakdowns, manifest
 
 
-def build(stores: Sequence[Path], out: Path, cache: BoardCache | None = None) -> Board:
+def build(
+    stores: Sequence[Path],
+    out: Path,
+    cache: BoardCache | None = None,
+    also: Mapping[str, str] | None = None,
+) -> Board:
     """Join the runs of all stores into one board and write it to `out` (each file atomically).
 
-    `cache` as for `assemble`. Raises `StoreError` for a damaged run or a folder that cannot be written.
+    `cache` as for `assemble`; `also` is what else the manifest tells. Raises `StoreError` for a damaged run
+    or a folder that cannot be written.
     """
     import pyarrow.parquet as pq
 
@@ -127,6 +133,7 @@ def build(stores: Sequence[Path], out: Path, cache: BoardCache | None = None) ->
     for name, table in ((BOARD, rows), (BREAKDOWNS, breakdowns)):
         with atomic_path(out / name) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+    manifest |= also or {}
     manifest["tables"] = {name: digest(out / name) for name in (BOARD, BREAKDOWNS)}
     write_text(out / SCHEMA, json.dumps(RunRecord.model_json_schema(), indent=1, sort_keys=True) + "\n")
     # Last, because a reader takes a manifest as the sign that its tables are there.
@@ -150,7 +157,7 @@ def load(folder: Path) -> Board:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(damaged) from error
     rows = _with_later_columns(rows)
-    sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(_BREAKDOWN_TYPES))
+    sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(BREAKDOWN_TYPES))
     if not sound or not _is_manifest(manifest):
         raise StoreError(damaged)
     return Board(_frame(rows), _frame(breakdowns), manifest)
@@ -220,7 +227,7 @@ JOINED = "joined"
 #: The column that marks guard models: the format they are asked in.
 GUARD = "guard"
 #: Columns of the tables and their types: t(ext), f(raction or seconds), i(nteger), w(hen).
-_IDENTITY_TYPES = {
+IDENTITY_TYPES = {
     "run_id": "t", "model": "t", "entry": "t", "revision": "t", "dtype": "t", "adapter": "t",
     "system_prompt": "t", "temperature": "f", "top_p": "f", "max_new_tokens": "i", "seed": "i",
     "trained_on": "t", "track": "t", "track_version": "t", "split": "t", "draw": "i", "n_samples": "i",
@@ -229,7 +236,7 @@ _IDENTITY_TYPES = {
     "ranked_among": "i", "unranked": "t", "joined": "t", "guard": "t",
 }  # fmt: skip
 _SCORE_TYPES = {"": "f", "_low": "f", "_high": "f", "_coverage": "f", "_n": "i"}
-_BREAKDOWN_TYPES = {
+BREAKDOWN_TYPES = {
     "run_id": "t", "group": "t", "group_id": "t", "key": "t", "value": "f", "low": "f", "high": "f",
     "n_items": "i", "n_clusters": "i", "coverage": "f",
 }  # fmt: skip
@@ -237,7 +244,7 @@ _BREAKDOWN_TYPES = {
 
 def _types() -> dict[str, str]:
     scores = {f"{key}{part}": kind for key in KEYS for part, kind in _SCORE_TYPES.items()}
-    return {**_IDENTITY_TYPES, **scores}
+    return {**IDENTITY_TYPES, **scores}
 
 
 def _schema(types: dict[str, str]) -> pa.Schema:
@@ -260,7 +267,7 @@ def _table(rows: pd.DataFrame) -> pa.Table:
 def _breakdowns(told: Sequence[tuple[Run, RunRecord]], cache: BoardCache | None) -> pa.Table:
     import pyarrow as pa
 
-    schema = _schema(_BREAKDOWN_TYPES)
+    schema = _schema(BREAKDOWN_TYPES)
 
     def table(run: Run, record: RunRecord) -> pa.Table:
         def make() -> pa.Table:

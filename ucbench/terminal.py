@@ -361,7 +361,10 @@ def print_checks(checks: list[Check]) -> None:
         else:
             state = "verified" if check.rejudged else "verdicts not re-judged"
             state += "" if check.compared else ", pictures not at hand"
-        print(f"{state:<22} {check.run_id}  {check.model} ({check.provenance})")
+            state += f", {check.withheld:,} texts withheld" if check.withheld else ""
+        # Names of a store that others wrote to may hold signs that a terminal obeys.
+        model = "".join(sign if sign.isprintable() else "?" for sign in check.model)
+        print(f"{state:<22} {check.run_id}  {model} ({check.provenance})")
         for problem in check.problems:
             print(f"{'':<22} {problem}")
 

@@ -22,6 +22,7 @@ from ucbench.runs import Run
 from ucbench.tracks.base import Track
 from ucbench.tracks.scoring import scoring
 from ucbench.tracks.stimuli import strangers
+from ucbench.withheld import withheld
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,8 @@ class Check:
 
     `rejudged` and `compared` are None for rows that have no answers to judge. `compared` is False when the
     track's pictures are not at hand: then its questions are compared as far as they are the same for any
-    picture.
+    picture. `withheld` counts answers whose texts were taken down; they are not judged again, and without
+    any text `rejudged` is False.
     """
 
     run_id: str
@@ -44,6 +46,7 @@ class Check:
     provenance: str
     rejudged: bool | None = None
     compared: bool | None = None
+    withheld: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -138,13 +141,15 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
     if record.judge is None:
         check.problems.append("the record names no judge")
         return
-    answers, stored = run.answers(), run.judgements(record.judge.id)
+    whole, stored = run.answers(), run.judgements(record.judge.id)
+    hidden = withheld(whole)
+    check.withheld, answers = int(hidden.sum()), whole[~hidden]
     track = tracks.load(record.track.id)
     known = tracks.row(record.track.id)
     # A track that takes data may have been asked with some, which its version tells.
     check.compared = not known.needs_data and (not known.takes or track.version == record.track.version)
     if check.compared:
-        check.problems.extend(_question_differences(answers, record, track))
+        check.problems.extend(_question_differences(whole, record, track))
     elif strange := strangers(answers):
         sample, question = strange[0]
         check.problems.append(
@@ -157,7 +162,9 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
         check.rejudged = False
     if check.rejudged:
         labels = {(v.sample_id, v.question_id): v.label for v in judge_items(judge, runs.items(answers))}
+        kept = set(zip(whole["sample_id"][hidden], whole["question_id"][hidden], strict=True))
         told = {(r["sample_id"], r["question_id"]): r["label"] for r in stored.to_dict("records")}
+        told = {key: label for key, label in told.items() if key not in kept}
         wrong = [key for key in labels.keys() | told.keys() if labels.get(key) != told.get(key)]
         if wrong:
             sample, question = min(wrong)
@@ -166,10 +173,12 @@ def _check_answers(run: Run, record: RunRecord, check: Check) -> None:
                 f"{question} on {sample}: stored {told.get((sample, question))}, "
                 f"read {labels.get((sample, question))}"
             )
-    frame = runs.join(answers, stored)
+    if answers.empty:
+        check.rejudged = False
+    frame = runs.join(whole, stored)
     own = scoring(track.id)
     recomputed = score_run(frame, subsets=track.subsets, extra=own.extra, clusters=own.clusters)
-    check.problems.extend(_differences(record.scores, recomputed))
+    check.problems.extend(_differences(record.scores, recomputed, by_text=not check.withheld))
     if record.counts != counts(frame):
         check.problems.append("the counts differ from those of the stored answers")
 
@@ -187,6 +196,9 @@ def _question_differences(answers: pd.DataFrame, record: RunRecord, track: Track
         (row["sample_id"], row["question_id"]): (row["prompt"], row["expected"], row["concept_id"])
         for row in answers.to_dict("records")
     }
+    for row in answers[withheld(answers)].to_dict("records"):
+        place = (row["sample_id"], row["question_id"])
+        told[place] = asked.get(place, told[place])
     wrong = [key for key in asked.keys() | told.keys() if asked.get(key) != told.get(key)]
     if not wrong:
         return []
@@ -194,8 +206,10 @@ def _question_differences(answers: pd.DataFrame, record: RunRecord, track: Track
     return [f"{len(wrong)} questions are not the track's, the first is {question} on {sample}"]
 
 
-def _differences(told: Scores, recomputed: Scores) -> list[str]:
+def _differences(told: Scores, recomputed: Scores, *, by_text: bool) -> list[str]:
     left, right = _flat(told.model_dump()), _flat(recomputed.model_dump())
+    if not by_text:  # diversity is counted on the texts themselves
+        left, right = ({k: v for k, v in each.items() if ".diversity." not in k} for each in (left, right))
     wrong = sorted(name for name in left.keys() | right.keys() if not _same(left.get(name), right.get(name)))
     if not wrong:
         return []
@@ -231,6 +245,7 @@ def as_json(checks: list[Check]) -> str:
                 "provenance": check.provenance,
                 "rejudged": check.rejudged,
                 "compared": check.compared,
+                "withheld": check.withheld,
                 "problems": check.problems,
             }
             for check in checks

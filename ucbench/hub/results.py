@@ -1,0 +1,271 @@
+"""The published results of a store: adding a run, and the board made anew, in one commit.
+
+`store.json` names the store's workers, the accounts whose runs count as measured. `takedown.json` lists what
+must no longer be shown (`ucbench.withheld`). What else lies there is written by us: the runs, the board and
+its tables, and a card that says how to read them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from ucbench import board as boards
+from ucbench import runs, withheld
+from ucbench.errors import StoreError
+from ucbench.files import write_text
+from ucbench.hub.cards import dataset as cards
+from ucbench.hub.mirror import CARD, TAKEDOWN, WORKERS, Progress, is_result, mirror_of
+from ucbench.hub.publishable import check_publishable
+from ucbench.hub.store import HUB, Changes, MissingError, Store
+from ucbench.record import Frozen, Provenance, RunRecord
+from ucbench.runs import Run
+
+Prepare = Callable[[str], Changes]
+
+#: Under what circumstances a run was made; another run with the same answers differs in these.
+_CIRCUMSTANCES = (
+    "started_at", "seconds", "packages", "hardware", "engine", "usage", "code_version", "code_revision",
+    "provenance", "source",
+)  # fmt: skip
+
+
+class AlreadyThereError(StoreError):
+    """Another run with the same id has been published; nothing was changed."""
+
+
+class Settings(Frozen):
+    """`store.json`."""
+
+    workers: tuple[str, ...] = Field((), description="Accounts whose runs count as measured.")
+
+
+def settings(store: Store, head: str | None = None) -> Settings:
+    """The settings of a results store. Without the file a local folder trusts its user, the Hub nobody.
+
+    Raises `StoreError`.
+    """
+    try:
+        content = store.read(WORKERS, head=head)
+    except MissingError:
+        content = None
+    return _settings(store, content)
+
+
+def _settings(store: Store, content: bytes | None) -> Settings:
+    if content is None:
+        return Settings(workers=() if store.address.startswith(HUB) else ("local",))
+    try:
+        return Settings.model_validate_json(content)
+    except ValidationError as error:
+        raise StoreError(
+            f'{WORKERS} of {store.address} is damaged; write {{"workers": ["ACCOUNT", ...]}}'
+        ) from error
+
+
+def provenance_of(store: Store, account: str, record: RunRecord, head: str | None = None) -> Provenance:
+    """What a run counts as when that account publishes it, whatever its record says."""
+    if record.provenance in ("imported", "reported"):
+        return record.provenance
+    return "measured" if account in settings(store, head).workers else "self-reported"
+
+
+def publish_run(
+    results: Store,
+    run: Run,
+    *,
+    provenance: Provenance,
+    source: str | None = None,
+    ids_only: bool = False,
+    progress: Progress = lambda _done, _total: None,
+) -> Prepare:
+    """What to commit so that a run is published: a `prepare` for `store.change` and `queue.done`.
+
+    The record gets `provenance` and, where given, `source`. `ids_only` withholds all texts of questions and
+    answers. No changes come back when the same run is there already; a measured run takes the place of a
+    self-reported one with the same id. `prepare` raises `AlreadyThereError` when another run of that id is
+    there, `StoreError` for a run that cannot be published or a damaged store.
+    """
+    record = check_publishable(run)
+    changes: dict[str, Any] = {"provenance": provenance} | ({"source": source} if source else {})
+    record = record.model_copy(update=changes)
+
+    def prepare(head: str) -> Changes:
+        with mirror_of(results).at(head, progress) as view:
+            before = _paths(view)
+            there = Run(view / record.entry.slug / record.run_id)
+            if there.exists() and not _replaces(record, there.record(), results.address):
+                return {}
+            for path in _files(there.folder):
+                path.unlink()
+            _copy(run, there, record)
+            if ids_only:
+                withheld.withhold(there, lambda _row: True)
+            return _rebuilt(_Place(results, view, there), before)
+
+    return prepare
+
+
+def rebuild(results: Store, *, progress: Progress = lambda _done, _total: None) -> Prepare:
+    """What to commit so that the board is that of the runs which are there now; as `publish_run` else."""
+
+    def prepare(head: str) -> Changes:
+        with mirror_of(results).at(head, progress) as view:
+            return _rebuilt(_Place(results, view, None), _paths(view))
+
+    return prepare
+
+
+def published(results: Store, run_id: str, head: str | None = None) -> RunRecord | None:
+    """The record of a published run, None when there is none of that id. Raises `StoreError`."""
+    for path in results.paths(head=head):
+        if is_result(path) and path.endswith(f"/{run_id}/{runs.RECORD}"):
+            try:
+                return RunRecord.model_validate_json(results.read(path, head=head))
+            except ValidationError as error:
+                raise StoreError(
+                    f"{path} of {results.address} does not fit the schema of a record"
+                ) from error
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a board is made anew: the store's files in a folder to work in; the run that came in."""
+
+    store: Store
+    view: Path
+    came: Run | None
+
+
+def _check_alone(view: Path) -> None:
+    """Refuse a store where two folders claim one run."""
+    seen: dict[str, Path] = {}
+    for run in runs.find(view):
+        other = seen.setdefault(run.run_id, run.folder)
+        if other != run.folder:
+            names = " and ".join(sorted(folder.parent.name for folder in (other, run.folder)))
+            raise StoreError(
+                f"the results store holds run {run.run_id} twice, below {names}; remove the wrong one"
+            )
+
+
+def _replaces(new: RunRecord, old: RunRecord, address: str) -> bool:
+    """Whether to put `new` in the place of `old`; False when it says the same. Raises `AlreadyThereError`."""
+    better = (old.provenance, new.provenance) == ("self-reported", "measured")
+    if better:
+        return True
+    left, right = (json.loads(each.model_dump_json(exclude=set(_CIRCUMSTANCES))) for each in (old, new))
+    if left == right:
+        return False
+    differs = min(key for key in left if left[key] != right[key])
+    raise AlreadyThereError(
+        f"another run {new.run_id} of {new.entry.model} is in {address} already ({old.provenance}, its "
+        f"{differs} differs); nothing was changed"
+    )
+
+
+def _copy(run: Run, target: Run, record: RunRecord) -> None:
+    target.folder.mkdir(parents=True, exist_ok=True)
+    for path in _files(run.folder):
+        place = target.folder / path.relative_to(run.folder)
+        if path.name != runs.RECORD:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    target.write_record(record)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a run that are published, and no others."""
+    found = [folder / runs.RECORD, folder / runs.ANSWERS, *(folder / runs.JUDGEMENTS).glob("*.parquet")]
+    return sorted(path for path in found if path.is_file())
+
+
+def _paths(view: Path) -> set[str]:
+    return {path.relative_to(view).as_posix() for path in view.rglob("*") if path.is_file()}
+
+
+def _rebuilt(place: _Place, before: set[str]) -> Changes:
+    """All files that the new board makes different, the run that came in among them."""
+    view = place.view
+    _check_alone(view)
+    try:
+        told = json.loads((view / boards.MANIFEST).read_text(encoding="utf-8"))
+        told = told if isinstance(told, dict) else {}
+    except (OSError, ValueError):
+        told = {}
+    old = {path: (view / path).read_bytes() for path in (*_TABLES, CARD) if (view / path).is_file()}
+    touched = {place.came.folder} if place.came else set()
+    touched |= _distrust(place, told)
+    takedown, list_of = withheld.read(view / TAKEDOWN), view / TAKEDOWN
+    stamp = boards.digest(list_of) if list_of.is_file() else None
+    for run in runs.find(view):
+        # Runs that are there were gone through when this list was new.
+        due = takedown.items and (run == place.came or told.get("takedown") != stamp)
+        if due and _has_answers(run) and withheld.withhold(run, _covered(takedown, run)):
+            touched.add(run.folder)
+    cache = mirror_of(place.store).cache
+    board = boards.build([view], view, cache, also={"takedown": stamp} if stamp else None)
+    card = cards.render(place.store.address, board, old.get(CARD, b"").decode("utf-8", "replace"))
+    write_text(view / CARD, card)
+
+    changes: dict[str, bytes | Path | None] = {}
+    for path in (*_TABLES, CARD):
+        content = (view / path).read_bytes()
+        if old.get(path) != content:
+            changes[path] = content
+    for folder in sorted(touched):
+        name = folder.relative_to(view).as_posix()
+        changes |= {path: None for path in before if path.startswith(f"{name}/")}
+        changes |= {path.relative_to(view).as_posix(): path.read_bytes() for path in _files(folder)}
+    return changes
+
+
+_TABLES = (boards.BOARD, boards.BREAKDOWNS, boards.SCHEMA, boards.MANIFEST)
+
+
+def _covered(takedown: withheld.Takedown, run: Run) -> Callable[[withheld.Row], bool]:
+    return lambda row: takedown.covers(run.run_id, row)
+
+
+def _has_answers(run: Run) -> bool:
+    return (run.folder / runs.ANSWERS).is_file()
+
+
+def _distrust(place: _Place, told: dict[str, Any]) -> set[Path]:
+    """Runs that came by another way than ours are nobody's measurement, whatever they say.
+
+    A merged pull request can hold any record. What a worker published stands in the manifest with its
+    digests; a record that does not is set to self-reported. Returns the folders that were changed.
+    """
+    told_workers = place.view / WORKERS
+    content = told_workers.read_bytes() if told_workers.is_file() else None
+    if "local" in _settings(place.store, content).workers:
+        return set()  # whoever can write into a folder of this machine is its worker
+    listed = told.get("runs")
+    vouched: dict[str, Any] = listed if isinstance(listed, dict) else {}
+    changed: set[Path] = set()
+    for run in runs.find(place.view):
+        if run == place.came:
+            continue
+        digests = {p.relative_to(run.folder).as_posix(): boards.digest(p) for p in _files(run.folder)}
+        known = vouched.get(run.run_id)
+        if isinstance(known, dict) and digests.items() <= known.items():
+            continue
+        record = run.record()
+        if record.provenance == "measured":
+            run.write_record(record.model_copy(update={"provenance": "self-reported"}))
+            changed.add(run.folder)
+    return changed
+
+
+def title(record: RunRecord) -> str:
+    """One line for the commit: the name is somebody else's text, so only its plain signs are kept."""
+    name = re.sub(r"[^A-Za-z0-9._/+:@-]+", "-", record.entry.model)[:80]
+    return f"Run {record.run_id}: {name} on {record.track.id}"
