@@ -20,6 +20,8 @@ pages = [
     st.Page("app_pages/concepts.py", title="Concepts", url_path="concepts"),
     st.Page("app_pages/alignment.py", title="Alignment", url_path="alignment"),
     st.Page("app_pages/try_a_model.py", title="Try a model", url_path="try"),
+    st.Page("app_pages/submit.py", title="Submit", url_path="submit"),
+    st.Page("app_pages/queue.py", title="Queue", url_path="queue"),
     st.Page("app_pages/about.py", title="About", url_path="about"),
 ]
 page = st.navigation(pages, position="top")

@@ -1,7 +1,8 @@
 """What the pages read: the board, the run folders behind it, and the drawings of a track.
 
 Folders come from the environment (`UCBENCH_RESULTS`, `UCBENCH_RUNS`), by default `results/` and `runs/`
-beside `app.py`. Nothing here is specific to a visitor, so all of it is cached for everybody.
+beside `app.py`. Where a results store is named (`ucbench.site.published`), its mirror takes the place of
+`results/`. Nothing here is specific to a visitor, so all of it is cached for everybody.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from ucbench import board as boards
 from ucbench.errors import StoreError, UnknownNameError
 from ucbench.restricted import MARK, is_restricted, run_id_of
 from ucbench.runs import RECORD, Run, find
+from ucbench.site import published
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row
+from ucbench.site.published import Published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +62,27 @@ class Stores:
 
 def stores() -> Stores:
     """The two folders, as the environment says."""
+    return _stores(source())
+
+
+def _stores(shown: Published | None) -> Stores:
     return Stores(
-        Path(os.environ.get("UCBENCH_RESULTS") or _ROOT / "results"),
-        Path(os.environ.get("UCBENCH_RUNS") or _ROOT / "runs"),
+        shown.folder if shown else _committed(), Path(os.environ.get("UCBENCH_RUNS") or _ROOT / "runs")
     )
+
+
+def source() -> Published | None:
+    """Where the published results are from; None when no results store is named. Never waits."""
+    return published.shown(_committed(), _load_whole)
+
+
+def _committed() -> Path:
+    return Path(os.environ.get("UCBENCH_RESULTS") or _ROOT / "results")
+
+
+def _load_whole(folder: Path) -> LoadedBoard:
+    """Read a board before anybody asks for it. Raises `StoreError`."""
+    return _load(folder, _digest(folder / boards.MANIFEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,8 @@ class LoadedBoard:
     digest: str
     #: A sentence for visitors when something that should be in the board is not.
     note: str = ""
+    #: The revision of a results store that it is from.
+    source: Published | None = None
 
     def of_track(self, track: str) -> list[Row]:
         """The rows of one track, in the board's order.
@@ -111,7 +133,11 @@ def board() -> LoadedBoard:
     Own runs that cannot be read never hide the published results: then those are shown, with a note.
     Raises `StoreError` when there is no board or it is damaged.
     """
-    both = stores()
+    shown = source()
+    return replace(_overlaid(_stores(shown)), source=shown)
+
+
+def _overlaid(both: Stores) -> LoadedBoard:
     if not any(find(both.runs)):
         return _published(both.results)
     try:
@@ -203,7 +229,9 @@ def align_report() -> LoadedReport:
     both = stores()
     notes: list[str] = []
     found: AlignReport | None = None
-    for store in (both.runs, both.results):
+    # Reports are not among what a results store holds.
+    published_here = both.results if (both.results / REPORT).is_file() else _committed()
+    for store in (both.runs, published_here):
         path = store / REPORT
         try:
             if path.is_file():

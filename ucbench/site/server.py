@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,8 @@ APP = Path(__file__).resolve().parents[2] / "app.py"
 def api_board(request: Request) -> Response:
     """The rows of the board that the site shows, `?track=` for one track; 404 when there is none.
 
-    `note` says in a sentence when runs had to be left out; it is null otherwise.
+    `note` says in a sentence when runs had to be left out, `revision` which one of the results store this
+    is; both are null otherwise.
     """
     from starlette.responses import JSONResponse
 
@@ -48,6 +50,7 @@ def api_board(request: Request) -> Response:
             "as_of": board.manifest.get("as_of"),
             "digest": board.digest,
             "note": board.note or None,
+            "revision": (board.source.revision if board.source else "") or None,
             "rows": loading.public_rows(rows),
         }
     )
@@ -69,13 +72,22 @@ def routes() -> list[BaseRoute]:
     return [Route("/api/board", api_board), Route("/api/schema", api_schema)]
 
 
-def application() -> App:
+def application(port: int = 8501) -> App:
     """The ASGI application. Raises `UcbenchError` where the pages were not installed."""
     import streamlit as st
+    from starlette.middleware import Middleware
+
+    from ucbench.site import signin
 
     if not APP.is_file():
         raise UcbenchError(f"the site's pages are not in {APP.parent}; start it from a clone of the project")
-    return st.App(APP, routes=routes(), on_script_error=say_so)
+    return st.App(
+        APP,
+        secrets=signin.secrets(os.environ, port),
+        routes=routes(),
+        middleware=[Middleware(signin.BackToSubmit)],
+        on_script_error=say_so,
+    )
 
 
 def say_so(error: Exception) -> bool:
@@ -89,7 +101,11 @@ def say_so(error: Exception) -> bool:
 
 def serve(port: int, host: str, open_browser: bool = False) -> None:
     """Serve the site until it is interrupted. Raises `UcbenchError` for an address that cannot be served."""
-    app = application()
+    from ucbench.site import loading
+
+    app = application(port)
+    # A store is read from now on, so that the first visitor finds its results.
+    loading.source()
     # Streamlit reads .streamlit/config.toml beside the program it was started as.
     sys.argv = [str(APP)]
     try:

@@ -12,6 +12,7 @@ from ucbench.restricted import MARK
 from ucbench.site import loading
 from ucbench.site.columns import Row
 from ucbench.site.loading import LoadedBoard
+from ucbench.site.published import Published
 from ucbench.site.url import linked
 
 PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", "reported")
@@ -47,7 +48,36 @@ def board_or_note() -> LoadedBoard | None:
         return None
     if board.note:
         st.warning(board.note, icon=":material/broken_image:")
+    if board.source is not None:
+        where_from(board.source)
     return board
+
+
+@st.fragment(run_every=10)
+def where_from(shown: Published) -> None:
+    """Which revision of the results store this is, and a way to a newer one: nothing moves by itself."""
+    now = loading.source() or shown
+    if shown.snapshot and not now.snapshot:
+        # A stand-in makes room as soon as it can.
+        st.rerun()
+    if shown.snapshot:
+        st.info(now.note(), icon=":material/inventory_2:")
+    elif now.folder == shown.folder:
+        st.caption(now.as_of())
+    else:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(shown.as_of())
+            if st.button("Show newer results", icon=":material/refresh:", type="tertiary"):
+                st.rerun()
+
+
+def no_store() -> None:
+    """What a page of the queue says where no queue is set up."""
+    st.info(
+        "No queue is set up on this site. Whoever runs it names a folder, or a dataset repository of the "
+        "Hub, in `UCBENCH_STORE`: `UCBENCH_STORE=queue ucbench site`.",
+        icon=":material/inbox:",
+    )
 
 
 def known_tracks(board: LoadedBoard) -> list[str]:

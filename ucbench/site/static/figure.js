@@ -6,8 +6,18 @@ export default function (component) {
   if (!root) return
   if (root.ucHtml !== data.html) {
     const held = root.getRootNode().activeElement?.dataset?.choose
+    const kept = () => root.querySelectorAll("details[data-keep]")
+    const folds = new Map([...kept()].map((fold) => [fold.dataset.keep, fold.open]))
+    const summary = root.getRootNode().activeElement?.closest?.("summary")?.parentElement.dataset.keep
     root.innerHTML = data.html
     root.ucHtml = data.html
+    // What a visitor unfolded stays so.
+    for (const fold of kept()) {
+      if (folds.has(fold.dataset.keep)) fold.open = folds.get(fold.dataset.keep)
+      if (summary !== undefined && fold.dataset.keep === summary) {
+        fold.querySelector("summary").focus({ preventScroll: true })
+      }
+    }
     if (held !== undefined) {
       for (const control of root.querySelectorAll("[data-choose]")) {
         if (control.dataset.choose === held) control.focus({ preventScroll: true })
