@@ -105,10 +105,9 @@ def show(listing: Listing) -> None:
         figure(queue_view.html(groups, listing, viewer, queue_view.hub()), key="queue", on_choose=press)
     else:
         st.info("No request fits this choice.", icon=":material/filter_alt_off:")
-    if listing.damaged:
-        st.caption(
-            f"{listing.damaged} files of the queue are damaged and left out; `ucbench queue list` says which."
-        )
+    if n := listing.damaged:
+        what = "1 file of the queue is" if n == 1 else f"{n} files of the queue are"
+        st.caption(f"{what} damaged and left out; `ucbench queue list` says more.")
 
 
 requests()
