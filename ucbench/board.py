@@ -392,7 +392,7 @@ def _rank(rows: pd.DataFrame, where: dict[str, Joined], cache: BoardCache | None
     by = [*(rankable[column] for column in COMPARABLE), rankable["run_id"].map(versions)]
     for _, group in rankable.groupby(by, sort=False):
         ranked = {run_id: where[run_id] for run_id in group["run_id"]}
-        known = cache and cache.known({run_id: row.content for run_id, row in ranked.items()})
+        known = cache.known({run_id: row.content for run_id, row in ranked.items()}) if cache else None
         ranks = rank_intervals(_Frames(ranked), RANK_KEY, known=known)
         for index, run_id in zip(group.index, group["run_id"], strict=True):
             rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]

@@ -369,6 +369,14 @@ def print_checks(checks: list[Check]) -> None:
             print(f"{'':<22} {problem}")
 
 
+def print_changes(sizes: Mapping[str, int | None], where: str) -> None:
+    """Files that are going to be published, with their sizes in bytes; None for one that is removed."""
+    for path, size in sizes.items():
+        print(f"{'removed' if size is None else f'{size:,}':>14}  {path}")
+    total = sum(size or 0 for size in sizes.values())
+    print(f"{total:>14,}  bytes in {len(sizes):,} files for {where}; nothing was sent")
+
+
 def print_parity(found: Parity) -> None:
     """The ways of asking, and what changes from one to another.
 

@@ -83,6 +83,15 @@ def verify(stores: Sequence[Path]) -> list[Check]:
     return list(checks.values())
 
 
+def check_run(run: Run) -> Check:
+    """One run by itself: its answers judged and scored again, no board. Raises `StoreError`."""
+    record = run.record()
+    check = Check(run.run_id, _name(record), record.provenance)
+    if record.provenance != "reported":
+        _check_answers(run, record, check)
+    return check
+
+
 def _name(record: RunRecord) -> str:
     return model_name(record.entry.model, record.entry.adapter)
 

@@ -83,7 +83,7 @@ def test_the_folder_holds_everything(aligned: Path) -> None:
 def test_the_card_has_the_numbers_before_and_after(aligned: Path) -> None:
     card = (aligned / "README.md").read_text()
     probe = json.loads((aligned / "align.json").read_text())["probe"]
-    assert card.startswith('---\nbase_model: "embedded:tiny-vlm"\nlibrary_name: peft')
+    assert card.startswith('---\nbase_model: embedded:tiny-vlm\nlibrary_name: peft')
     row = next(line for line in card.splitlines() if line.startswith("| images of unsafe concepts"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert float(cells[1]) == pytest.approx(probe["before"]["probe_image_unsafe"], abs=0.006)

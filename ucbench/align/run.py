@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ucbench import __version__, provenance
-from ucbench.align import card
 from ucbench.align import data as training
 from ucbench.align.checkpoint import FREE
 from ucbench.align.output import Output
@@ -18,6 +17,7 @@ from ucbench.align.reward import Reward
 from ucbench.align.settings import DPOSettings, PPOSettings, Settings, SFTSettings
 from ucbench.errors import UcbenchError
 from ucbench.files import write_text
+from ucbench.hub.cards import model as card
 from ucbench.judges import registry as judges
 from ucbench.models import registry as models
 from ucbench.tracks.base import Track

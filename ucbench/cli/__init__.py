@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from ucbench.cli import align, board, dataset, evaluate, importing, judge, models, parity, queue, site, submit
+from ucbench.cli import (
+    align,
+    board,
+    dataset,
+    evaluate,
+    importing,
+    judge,
+    models,
+    parity,
+    publish,
+    queue,
+    site,
+    submit,
+)
 from ucbench.errors import UcbenchError
 
 app = typer.Typer(
@@ -15,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (evaluate, models, importing, parity, align, submit, site):
+for commands in (evaluate, models, importing, parity, align, publish, submit, site):
     app.add_typer(commands.app)
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")

@@ -158,9 +158,10 @@ def align_report(
     adapter's model card. Killed at any moment, the same command goes on where it was.
     """
     from ucbench import terminal
-    from ucbench.align import card, report, tables
+    from ucbench.align import report, tables
     from ucbench.align.report_record import REPORT
     from ucbench.files import write_text
+    from ucbench.hub.cards import model as card
     from ucbench.judges import registry as judges
     from ucbench.models import registry as models
     from ucbench.tracks import registry as tracks

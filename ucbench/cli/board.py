@@ -15,32 +15,54 @@ app = typer.Typer(help="Build, check and show the board.", no_args_is_help=True)
 
 @app.command("build")
 def board_build(
-    store: Annotated[list[Path] | None, typer.Argument(help="Stores to join; later ones win.")] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Argument(help="Stores to join, folders or hf://datasets/OWNER/NAME; later ones win."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where to; the last store by default.")] = None,
     reported: Annotated[
         bool, typer.Option("--reported", help="Write the paper's own figures into the store first.")
     ] = False,
 ) -> None:
-    """Make board.parquet and manifest.json from the runs of one store (results) or several."""
+    """Make board.parquet and manifest.json from the runs of one store (results) or several.
+
+    A store on the Hub gets its board in one commit, by an account that may write to it.
+    """
     from ucbench import board as boards
     from ucbench import reported as paper
     from ucbench import terminal
+    from ucbench.hub import results
+    from ucbench.hub.store import HUB
 
-    stores = store or [Path("results")]
-    for folder in stores:
-        if not folder.is_dir() and not reported:
-            raise StoreError(f"there is no store {folder}; evaluate a model with --out {folder} first")
-    target = out or stores[-1]
-    if reported:
-        paper.write(target)
-    board = boards.build(stores, target)
+    stores = store or ["results"]
+    if stores[-1].startswith(HUB) and out is None:
+        if len(stores) > 1 or reported:
+            raise StoreError(
+                f"{stores[-1]} gets the board of its own runs; leave out the rest, or give --out"
+            )
+        with terminal.progress(f"reading {stores[0]}") as show:
+            changed = results.build_there(stores[0], show)
+        terminal.say(f"{changed:,} files changed in {stores[0]}" if changed else "nothing has changed")
+        return
+    with terminal.progress("reading the stores") as show, results.folders(stores, show) as folders:
+        for folder in folders:
+            if not folder.is_dir() and not reported:
+                raise StoreError(f"there is no store {folder}; evaluate a model with --out {folder} first")
+        target = out or folders[-1]
+        if reported:
+            paper.write(target)
+        board = boards.build(folders, target)
     terminal.say(f"{len(board.rows)} rows in {target / boards.BOARD}")
 
 
 @app.command("verify")
 def board_verify(
     store: Annotated[
-        list[Path] | None, typer.Argument(help="The store to check; several for a board that joins them.")
+        list[str] | None,
+        typer.Argument(
+            help="The store to check, a folder or hf://datasets/OWNER/NAME; several for a board that joins "
+            "them."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
@@ -50,8 +72,13 @@ def board_verify(
     """
     from ucbench import terminal
     from ucbench import verify as verifying
+    from ucbench.hub import results
 
-    checks = verifying.verify(store or [Path("results")])
+    with (
+        terminal.progress("reading the store", quiet=as_json) as show,
+        results.folders(store or ["results"], show) as folders,
+    ):
+        checks = verifying.verify(folders)
     if as_json:
         print(verifying.as_json(checks))
     else:
@@ -64,7 +91,9 @@ def board_verify(
 
 @app.command("show")
 def board_show(
-    store: Annotated[Path, typer.Argument(help="The folder of the board.")] = Path("results"),
+    store: Annotated[
+        str, typer.Argument(help="Where the board is: a folder, or hf://datasets/OWNER/NAME.")
+    ] = "results",
     track: Annotated[str | None, typer.Option(help="Only this track.")] = None,
     order: Annotated[str, typer.Option(help="A score key.")] = "balanced_accuracy",
     split: Annotated[
@@ -75,8 +104,11 @@ def board_show(
     from ucbench import board as boards
     from ucbench import terminal
     from ucbench.errors import UnknownNameError
+    from ucbench.hub import results
     from ucbench.metrics.keys import KEYS
 
     if order not in KEYS:
         raise UnknownNameError(f"there is no score {order!r}; --order takes one of {', '.join(KEYS)}")
-    terminal.print_board(boards.load(store), track, order, split_of(split))
+    with results.folders([store], tables_only=True) as (folder,):
+        found = boards.load(folder)
+    terminal.print_board(found, track, order, split_of(split))

@@ -16,6 +16,8 @@ from ucbench.runs import Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ANSWERS = (*runs.ANSWER_COLUMNS, *runs.MORE_ANSWER_COLUMNS)
+_JUDGEMENTS = (*runs.JUDGEMENT_COLUMNS, *runs.MORE_JUDGEMENT_COLUMNS)
 #: A picture as text: a data URI, or more base64 in a row than any answer has words.
 _PICTURE = re.compile(r"data:image/|[A-Za-z0-9+/]{2000}")
 
@@ -42,10 +44,7 @@ def check_publishable(run: Run) -> RunRecord:
     if record.run_id != run.run_id:
         raise StoreError(f"{run.folder} holds run {record.run_id}; move it to a folder of that name")
     for path in paths[1:]:
-        columns = runs.ANSWER_COLUMNS + runs.MORE_ANSWER_COLUMNS
-        if path != runs.ANSWERS:
-            columns = runs.JUDGEMENT_COLUMNS + runs.MORE_JUDGEMENT_COLUMNS
-        _check_table(run.folder / path, columns)
+        _check_table(run.folder / path, _ANSWERS if path == runs.ANSWERS else _JUDGEMENTS)
     return record
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,11 @@ from ucbench.files import write_text
 from ucbench.hub.cards import dataset as cards
 from ucbench.hub.mirror import CARD, TAKEDOWN, WORKERS, Progress, is_result, mirror_of
 from ucbench.hub.publishable import check_publishable
-from ucbench.hub.store import HUB, Changes, MissingError, Store
+from ucbench.hub.store import HUB, Changes, MissingError, Store, change, open_store
 from ucbench.record import Frozen, Provenance, RunRecord
 from ucbench.runs import Run
 
+TASKS = "eval.yaml"
 Prepare = Callable[[str], Changes]
 
 #: Under what circumstances a run was made; another run with the same answers differs in these.
@@ -112,6 +115,20 @@ def publish_run(
     return prepare
 
 
+def with_tasks(results: Store, prepare: Prepare) -> Prepare:
+    """The same commit with `eval.yaml`, by which the Hub lists a dataset as a benchmark."""
+
+    def more(head: str) -> Changes:
+        content = cards.tasks().encode()
+        try:
+            known = results.read(TASKS, head=head) == content
+        except MissingError:
+            known = False
+        return {**prepare(head), **({} if known else {TASKS: content})}
+
+    return more
+
+
 def rebuild(results: Store, *, progress: Progress = lambda _done, _total: None) -> Prepare:
     """What to commit so that the board is that of the runs which are there now; as `publish_run` else."""
 
@@ -133,6 +150,50 @@ def published(results: Store, run_id: str, head: str | None = None) -> RunRecord
                     f"{path} of {results.address} does not fit the schema of a record"
                 ) from error
     return None
+
+
+def build_there(address: str, progress: Progress) -> int:
+    """Make the board of a store anew where it is, in one commit; the number of files that changed."""
+    store = open_store(address)
+    prepare, counted = rebuild(store, progress=progress), [0]
+
+    def counting(head: str) -> Changes:
+        changes = prepare(head)
+        counted[0] = len(changes)
+        return changes
+
+    change(store, counting, message="The board, built anew")
+    return counted[0]
+
+
+@contextmanager
+def folders(
+    addresses: Sequence[str],
+    progress: Progress = lambda _done, _total: None,
+    *,
+    tables_only: bool = False,
+) -> Iterator[list[Path]]:
+    """Stores as folders to read: those on the Hub as of now, only while the block lasts.
+
+    `tables_only` fetches the board without the runs behind it. Raises as the stores do.
+    """
+    with ExitStack() as stack:
+        found: list[Path] = []
+        for address in addresses:
+            if not address.startswith(HUB):
+                found.append(Path(address))
+                continue
+            store = open_store(address)
+            head = store.head()
+            if not tables_only:
+                found.append(stack.enter_context(mirror_of(store).at(head, progress)))
+                continue
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            for name in _TABLES:
+                with suppress(MissingError):
+                    (folder / name).write_bytes(store.read(name, head=head))
+            found.append(folder)
+        yield found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ucbench.hub.cards.markdown import block, escaped, front_matter, parted, tab
 from ucbench.hub.store import HUB
 from ucbench.metrics.keys import KEYS
 from ucbench.restricted import is_restricted
+from ucbench.tracks.suites import SUITES
 
 if TYPE_CHECKING:
     from ucbench.board import Board
@@ -61,6 +62,16 @@ def render(address: str, board: Board, existing: str = "") -> str:
     else:
         body = f"\n{ours}\n"
     return front_matter({**_head(), **head, "configs": _head()["configs"]}) + body
+
+
+def tasks() -> str:
+    """The text of `eval.yaml`: a task a suite, its rows those of the board."""
+    told = {
+        "name": "ucbench",
+        "description": "Whether vision-language models recognise unsafe concepts as image and as text.",
+        "tasks": [{"id": suite.tracks[0], "config": "board", "split": "train"} for suite in SUITES],
+    }
+    return yaml.safe_dump(told, sort_keys=False, width=1000)
 
 
 def _head() -> dict[str, Any]:
@@ -124,7 +135,8 @@ def _described(columns: dict[str, str], types: dict[str, str] | None = None) -> 
 
 def _leading(board: Board) -> str:
     parts: list[str] = []
-    own = [row for row in board.rows.to_dict("records") if not is_restricted(row["run_id"])]
+    told: Any = board.rows.to_dict("records")
+    own: list[dict[str, Any]] = [row for row in told if not is_restricted(row["run_id"])]
     for track in sorted({row["track"] for row in own}):
         rows = [row for row in own if row["track"] == track]
         head = ["rank", "model", "provenance", *(KEYS[key].title.lower() for key in _SHOWN)]
