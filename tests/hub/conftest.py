@@ -44,6 +44,7 @@ def hub(hub_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     home = tmp_path / "hf-home"
     for name, value in _hub_server().client_settings(hub_process.url, home).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     _hub_server().use_in_process(hub_process.url, home, monkeypatch.setattr)
     return hub_process

@@ -61,7 +61,7 @@ class Store(Protocol):
         """
 
     def read(self, path: str, *, head: str | None = None) -> bytes:
-        """A file's content. Raises `MissingError`."""
+        """A file's content. Raises `MissingError`, and `ConflictError` for a head that is no longer kept."""
 
     def read_all(self, prefix: str, *, head: str | None = None) -> dict[str, bytes]:
         """The contents of all files whose path begins with `prefix`, as of one head."""
@@ -69,7 +69,9 @@ class Store(Protocol):
     def commit(self, changes: Changes, *, expected: str, message: str) -> str:
         """Change these files, all or none, and return the new head.
 
-        Raises `ConflictError` when the head is not `expected`. When the outcome of an attempt is unknown
+        Raises `ConflictError` when the head is not `expected`, `MissingError` for deleting what is not there,
+        `ForbiddenError` when this identity may not write. Changes that change nothing may leave the head as
+        it is. When the outcome of an attempt is unknown
         (a cut connection, a server error after landing), the store itself finds out before it tries again:
         on return the commit has landed exactly once.
         """
@@ -89,19 +91,35 @@ def change(
     """Read, prepare, commit; again from the new head whenever somebody else came first.
 
     `prepare` gets the head to read from and returns the changes, none to leave the store as it is.
-    Returns the head afterwards. Raises `ConflictError` after `attempts`, and what `prepare` raises.
+    Returns the head afterwards. Raises `ConflictError` after `attempts`, and what else `prepare` raises.
     """
     for attempt in range(attempts):
         head = store.head()
-        changes = prepare(head)
-        if not changes:
-            return head
         try:
+            changes = prepare(head)  # what it reads at that head may be gone by then
+            if not changes:
+                return head
             return store.commit(changes, expected=head, message=message)
         except ConflictError:
             # Full jitter: those who collided spread out.
             pause(random.uniform(0, min(10.0, 0.05 * 2**attempt)))
     raise ConflictError(f"{store.address} is changed by others all the time; try again in a minute")
+
+
+def check_path(path: str) -> str:
+    """The path, if it names a file inside a store. Raises `StoreError`.
+
+    Hidden files and folders are none of the content: the homes keep their own things there.
+    """
+    parts = path.split("/")
+    tricks = any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\\" in path
+    if tricks or any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in path):
+        raise StoreError(
+            f"{path!r} is no path of a store; give a relative one with `/` and no hidden or empty parts"
+        )
+    if len(path.encode()) > 1000 or any(len(part.encode()) > 250 for part in parts):
+        raise StoreError(f"the path {path[:60]!r}... is too long for a store")
+    return path
 
 
 def open_store(address: str) -> Store:
