@@ -29,7 +29,7 @@ from ucbench.hub.request import Request, new_id
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["Check", "Facts", "Limits", "Outcome", "benchmark_of", "gates"]
+__all__ = ["Check", "Facts", "Limits", "Outcome", "benchmark_of", "gates", "request_of"]
 
 _NAME = Gate("name", "Name", name.look)
 #: Of every repository, a base model's too.

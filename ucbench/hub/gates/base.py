@@ -42,7 +42,8 @@ class Limits:
     index          bytes of a safetensors index, or of one header
     requests       to the Hub, for all gates together
     total          bytes, for all gates together
-    seconds        for all gates together; a single read may be silent for `silence`
+    seconds        for all gates together; a single read may be silent for `silence`, and a busy Hub is asked
+                   again after `wait` times 2, 4, 8
     commits        how many of a branch are looked through for a commit that was named
     card           characters of a model card's text, at least
     template_cpu   seconds of processor time that a chat template may take; `template_memory` bytes
@@ -58,6 +59,7 @@ class Limits:
     total: int = 1 << 26
     seconds: float = 180.0
     silence: float = 15.0
+    wait: float = 0.5
     commits: int = 1_000
     card: int = 200
     template_cpu: int = 3

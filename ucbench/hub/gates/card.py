@@ -22,7 +22,7 @@ class BombError(ValueError):
 
 
 class PlainLoader(yaml.BaseLoader):
-    """YAML of texts, lists and mappings: no tags, no anchors (of which bombs are made), no depth."""
+    """YAML of texts, lists and mappings: no tags, no anchors (of which bombs are made), no depths."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -34,6 +34,8 @@ class PlainLoader(yaml.BaseLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise BombError("it uses anchors and aliases")
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise BombError("it uses tags")
         if self._depth >= _DEPTH:
             raise BombError(f"it is nested deeper than {_DEPTH} levels")
         if self._nodes > _NODES:

@@ -229,11 +229,11 @@ class Reader:
         while True:
             attempt += 1
             self._count_request()
-            wait = min(_LONGEST_WAIT, 0.5 * 2**attempt)
+            wait = min(_LONGEST_WAIT, self._limits.wait * 2**attempt)
             silence = min(self._limits.silence, max(1.0, self._left()))
             try:
                 with get_session().stream(
-                    "GET", url, params=dict(params), headers=asked, timeout=silence, follow_redirects=True
+                    "GET", url, params=dict(params) or None, headers=asked, timeout=silence, follow_redirects=True
                 ) as response:
                     if response.status_code in _AGAIN and attempt < _ATTEMPTS:
                         after = response.headers.get("retry-after", "")

@@ -1,7 +1,7 @@
 """Renders a chat template that nobody vouches for. Runs as a script, in a process of its own.
 
-Reads {template, conversations, variables, cpu, memory, output} as JSON and writes {texts}, {error} or
-{memory: true}. Imports nothing of ucbench or transformers: it starts quickly and has little within reach.
+Reads {template, conversations, variables, cpu, memory, output} as JSON and writes {texts}, {error},
+{memory: true} or {long: true}. Imports nothing of ucbench or transformers: it starts quickly and has little within reach.
 The environment is that of transformers' apply_chat_template (utils/chat_template_utils.py).
 """
 
@@ -82,7 +82,8 @@ def main() -> None:
         answer = {"error": "it calls itself without an end"}
     except Exception as error:  # a template may raise anything
         answer = {"error": str(error)[:500] or type(error).__name__}
-    sys.stdout.write(json.dumps(answer))
+    written = json.dumps(answer)
+    sys.stdout.write(written if len(written) <= asked["output"] else json.dumps({"long": True}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from ucbench.hub.gates.base import Finding, Note, Refused, Subject, quoted
 from ucbench.hub.gates.name import check_id
@@ -14,14 +15,12 @@ _HASH = re.compile(r"[0-9a-f]{4,40}")
 def look_at_repository(subject: Subject) -> Finding:
     """Does the repository exist, and is it public?"""
     try:
-        info = subject.reader.info(subject.name, subject.wanted)
-    except NotThere as missing:
-        if missing.what == "repository":
-            raise Refused(
-                f"the Hub shows no model {subject.name}: there is none, or it is private",
-                "check the spelling; make a private model public in its settings",
-            ) from None
-        info = _at_any_revision(subject)
+        info = _info(subject)
+    except NotThere:
+        raise Refused(
+            f"the Hub shows no model {subject.name}: there is none, or it is private",
+            "check the spelling; make a private model public in its settings",
+        ) from None
     except NotAllowed:
         raise Refused(
             f"{subject.name} may not be looked at", "open it to everybody, then submit it again"
@@ -40,14 +39,14 @@ def look_at_repository(subject: Subject) -> Finding:
     return f"{info.id} is public"
 
 
-def _at_any_revision(subject: Subject) -> Info:
-    """The repository as it is, when only the revision is missing: the next gate says so."""
+def _info(subject: Subject) -> Info:
+    """The repository at the wanted revision; without a commit where only the revision is missing."""
     try:
-        return subject.reader.info(subject.name, None)
-    except (NotThere, NotAllowed):
-        raise Refused(
-            f"the Hub shows no model {subject.name} any more", "submit it again once it stays as it is"
-        ) from None
+        return subject.reader.info(subject.name, subject.wanted)
+    except NotThere as missing:
+        if missing.what != "revision" or subject.wanted is None:
+            raise
+        return replace(subject.reader.info(subject.name, None), sha="")
 
 
 def look_at_revision(subject: Subject) -> Finding:
@@ -58,22 +57,18 @@ def look_at_revision(subject: Subject) -> Finding:
     """
     assert subject.info is not None
     wanted, sha = subject.wanted, subject.info.sha
-    try:
-        if wanted is not None:
-            sha = subject.reader.info(subject.model, wanted).sha
-        if not is_sha(sha):
-            raise Refused("the Hub names no commit", "push something to the repository first")
-        if wanted is not None:
-            _check_is_owners(subject, wanted, sha)
-        subject.files = subject.reader.files(subject.model, sha)
-    except NotThere:
+    if not is_sha(sha):
         raise Refused(
             f"{subject.model} has no revision {quoted(wanted or 'main')}",
             "give a branch, a tag or a full hash from the page Files, History",
-        ) from None
-    except NotAllowed:
+        )
+    try:
+        if wanted is not None:
+            _check_is_owners(subject, wanted, sha)
+        subject.files = subject.reader.files(subject.model, sha)
+    except (NotThere, NotAllowed):
         raise Refused(
-            f"the files of {subject.model} may not be listed", "open it to everybody, then submit it again"
+            f"the files of {subject.model} cannot be listed", "open it to everybody, then submit it again"
         ) from None
     subject.sha = sha
     subject.adapter = subject.has("adapter_config.json")

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,17 @@ def render(
         "memory": limits.template_memory,
         "output": _OUTPUT,
     }
+    return _render(json.dumps(asked), limits)
+
+
+@lru_cache(maxsize=16)  # an adapter's base, a second try: most templates come again
+def _render(asked: str, limits: Limits) -> tuple[str, str]:
     # A file and not a pipe: its size can be limited.
     with tempfile.TemporaryFile() as output:
         try:
             done = subprocess.run(
                 [sys.executable, "-E", "-P", "-B", str(_CHILD)],
-                input=json.dumps(asked).encode(),
+                input=asked.encode(),
                 stdout=output,
                 stderr=subprocess.DEVNULL,
                 cwd=tempfile.gettempdir(),
@@ -109,15 +114,15 @@ def render(
         except subprocess.TimeoutExpired:
             raise RenderError("does not come to an end") from None
         output.seek(0)
-        written = output.read(4 * _OUTPUT)
+        written = output.read(_OUTPUT)
     if done.returncode == _signal("SIGXCPU") or done.returncode == _signal("SIGKILL"):
         raise RenderError(f"runs longer than {limits.template_cpu} seconds")
-    if done.returncode == _signal("SIGXFSZ"):
-        raise RenderError(f"writes more than {amount(_OUTPUT)}")
     try:
         answer = json.loads(written)
     except ValueError:
         raise RenderError(f"ends its process (status {done.returncode})") from None
+    if answer.get("long"):
+        raise RenderError(f"writes more than {amount(_OUTPUT)}")
     if answer.get("memory"):
         raise RenderError(f"needs more than {amount(limits.template_memory)} of memory")
     if "error" in answer:
