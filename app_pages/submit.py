@@ -107,7 +107,7 @@ def check(wish: submit_view.Wish) -> None:
     submission = Submission(wish)
     st.session_state["submission"] = submission
     try:
-        with st.spinner(f"Checking {plain(wish.model)}"), st.container(gap=None):
+        with st.spinner(f"Checking {plain(wish.model[:100])}"), st.container(gap=None):
             for number, found in enumerate(submission.run(store or "", visitor.name)):
                 figure(submit_view.check(found), key=f"check_{number}")
     except UcbenchError as error:
@@ -116,7 +116,7 @@ def check(wish: submit_view.Wish) -> None:
 
 def outcome(submission: Submission) -> None:
     """What became of it, and where to go from here."""
-    model, request = plain(submission.wish.model), submission.request
+    model, request = plain(submission.wish.model[:100]) or "It", submission.request
     if request is not None:
         place = submission.place
         where = f" It is number {place} in the queue." if place else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,19 +220,83 @@ def chromium() -> str:
     return path
 
 
+def _beside(name: str) -> Any:
+    """A module of tests/, loaded once."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
+        assert spec
+        assert spec.loader
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
 @pytest.fixture(scope="session")
-def site_url(site_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The site, served by its own server in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("served")
-    environment = os.environ | {"UCBENCH_RESULTS": str(site_store), "UCBENCH_RUNS": str(folder / "runs")}
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Hub of the tests' own with checkpoints: acme/tiny passes the gates, acme/pickled does not.
+
+    The rest of this process knows nothing of it; `hub_here` changes that for a test.
+    """
+    folder = ROOT / "ucbench" / "models" / "embedded" / "tiny-vlm"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
+    with _beside("hub_server").HubServer(tmp_path_factory.mktemp("hub")) as server:
+        server.add_account("acme", "hf_acme")
+        server.create_repo("model", "acme/tiny")
+        server.commit("model", "acme/tiny", files)
+        server.create_repo("model", "acme/pickled")
+        server.commit("model", "acme/pickled", pickled | {"pytorch_model.bin": b"\x80\x04."})
+        yield server
+
+
+@pytest.fixture
+def hub_here(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The Hub as this process sees it."""
+    _beside("hub_server").use_in_process(hub.url, tmp_path / "hf-home", monkeypatch.setattr)
+    return hub
+
+
+@pytest.fixture(scope="session")
+def to_the_hub() -> Callable[..., dict[str, str]]:
+    """The environment of a process that talks to that Hub alone: to_the_hub(hub, home, token)."""
+
+    def settings(hub: Any, home: Path, token: str | None = None) -> dict[str, str]:
+        found: dict[str, str] = _beside("hub_server").client_settings(hub.url, home, token)
+        return found
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def oidc() -> Iterator[Any]:
+    """An OpenID provider that knows ada and ben."""
+    server = _beside("oidc_server").OidcServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def serve_site() -> Callable[..., AbstractContextManager[str]]:
+    """Serves the site: with serve_site(folder, environment, port) as url."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def new_port() -> Callable[[], int]:
+    """Finds a port that nobody listens on."""
+    return free_port
+
+
+@contextmanager
+def serving(folder: Path, environment: dict[str, str], port: int | None = None) -> Iterator[str]:
+    """The site, served by its own server in a process of its own; its log is `folder/log`."""
+    port = port or free_port()
     command = f"from ucbench.site import server; server.serve({port}, '127.0.0.1')"
     log = (folder / "log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-c", command], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
+        [sys.executable, "-c", command], cwd=folder, env=os.environ | environment, stdout=log,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
@@ -246,6 +313,22 @@ def site_url(site_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         log.close()
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def site_url(site_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The site over the store with hostile and ordinary rows."""
+    folder = tmp_path_factory.mktemp("served")
+    environment = {"UCBENCH_RESULTS": str(site_store), "UCBENCH_RUNS": str(folder / "runs")}
+    with serving(folder, environment) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Any]:
     """One headless Chromium for the whole session."""
@@ -259,23 +342,37 @@ def browser(chromium: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, site_url: str) -> Iterator[Callable[..., Any]]:
-    """Open a page of the served site; at the end, no page may have logged an error or asked another host."""
+def browse(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens pages of a served site: browse(url, "/queue", width=390).
+
+    At the end, no page may have logged an error or asked another host than the site and those in `others`.
+    Pages that share a `context` share cookies.
+    """
     contexts, problems = [], []
 
-    def opened(path: str = "/", width: int = 1440, scheme: str = "light") -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
+    def opened(
+        site: str,
+        path: str = "/",
+        width: int = 1440,
+        scheme: str = "light",
+        *,
+        others: tuple[str, ...] = (),
+        context: Any = None,
+    ) -> Any:
+        if context is None:
+            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(90_000)
+        known = (site, site.replace("http", "ws"), "data:", "blob:", *others)
 
         def request(asked: Any) -> None:
-            if not asked.url.startswith((site_url, site_url.replace("http", "ws"), "data:", "blob:")):
+            if not asked.url.startswith(known):
                 problems.append(f"request to {asked.url}")
 
         def response(got: Any) -> None:
             # Opened at a page's own address, Streamlit probes for its base path below that address.
-            probe = got.url.endswith(("/_stcore/health", "/_stcore/host-config"))
+            probe = got.url.endswith(("/_stcore/health", "/_stcore/host-config", "/favicon.ico"))
             if got.status >= 400 and not probe:
                 problems.append(f"{got.status} {got.url}")
 
@@ -288,7 +385,7 @@ def visit(browser: Any, site_url: str) -> Iterator[Callable[..., Any]]:
         page.on("response", response)
         page.on("console", console)
         page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-        page.goto(site_url + path)
+        page.goto(site + path)
         settle(page)
         return page
 
@@ -296,6 +393,12 @@ def visit(browser: Any, site_url: str) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+@pytest.fixture
+def visit(browse: Callable[..., Any], site_url: str) -> Callable[..., Any]:
+    """Opens a page of the served site: visit("/concepts")."""
+    return partial(browse, site_url)
 
 
 def settle(page: Any) -> None:
