@@ -200,7 +200,10 @@ class DatasetStore:
     def _get(self, url: str, params: dict[str, str] | None = None) -> Response:
         from huggingface_hub import get_session
         from huggingface_hub.errors import EntryNotFoundError
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported lazily
+            build_hf_headers,
+            hf_raise_for_status,
+        )
 
         def get() -> Response:
             headers = build_hf_headers(token=self._token, library_name="ucbench")

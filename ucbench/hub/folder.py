@@ -3,7 +3,7 @@
 The files lie where their paths say, so that anything can read them; what the store needs besides is in the
 hidden folder `.ucbench`:
 
-    lock              taken shared by readers, alone by who commits (flock)
+    lock, turn        taken shared by readers, alone by who commits; the turn to take the lock (flock)
     head              the head, "<number>-<random>"; without it the head is "0"
     commits/<number>/ note.json: the head it makes and what it changes; new/: contents on their way to their
                       places; old/: the contents that they replace
@@ -70,7 +70,8 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         inside = root / INSIDE
-        self._inside, self._lock, self._head = inside, inside / "lock", inside / "head"
+        self._inside, self._head = inside, inside / "head"
+        self._lock, self._turn = inside / "lock", inside / "turn"
         self._commits = inside / "commits"
 
     @property
@@ -125,7 +126,7 @@ class FolderStore:
         for path in changes:
             check_path(path)
         with self._alone() as handle:
-            _lock(handle, fcntl.LOCK_EX)
+            self._enter(handle, fcntl.LOCK_EX)
             self._roll_forward()
             before = self._current()
             if before != expected:
@@ -157,7 +158,7 @@ class FolderStore:
             except OSError as error:
                 raise self._unreadable(error) from error
             try:
-                _lock(handle, fcntl.LOCK_SH)
+                self._enter(handle, fcntl.LOCK_SH)
                 if not self._unfinished():
                     return work(self._current())
             except OSError as error:
@@ -165,7 +166,7 @@ class FolderStore:
             finally:
                 os.close(handle)
             with self._alone() as handle:
-                _lock(handle, fcntl.LOCK_EX)
+                self._enter(handle, fcntl.LOCK_EX)
                 self._roll_forward()
 
     def _first(self, work: Callable[[str], T]) -> tuple[T] | None:
@@ -247,7 +248,10 @@ class FolderStore:
             ignore = self._inside / ".gitignore"
             if not ignore.exists():
                 write_text(ignore, "*\n")
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
+            for each in (self._turn, self._lock):
+                handle = os.open(each, os.O_RDWR | os.O_CREAT, 0o666)
+                os.close(handle)
+            handle = os.open(self._lock, os.O_RDWR)
             try:
                 yield handle
             finally:
@@ -257,6 +261,15 @@ class FolderStore:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise ForbiddenError(f"this user may not write to the store {where}") from error
             raise StoreError(f"cannot write to the store {where}") from error
+
+    def _enter(self, handle: int, how: int) -> None:
+        """Take the lock, one after the other: else readers that come and go keep writers out for ever."""
+        turn = os.open(self._turn, os.O_RDONLY)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(handle, how)
+        finally:
+            os.close(turn)
 
     def _unfinished(self) -> Path | None:
         """The note of a commit that has not come to its end."""
@@ -319,14 +332,14 @@ class FolderStore:
         for each in (new, old, folder, self._commits, self._inside, self._root):
             sync_folder(each)
         note = _Note(f"{number}-{secrets.token_hex(4)}", before, tuple(steps))
-        content = {
+        told = {
             "head": note.head,
             "before": before,
             "message": message,
             "time": datetime.now(UTC).isoformat(),
             "steps": [[step.path, step.new, step.old] for step in steps],
         }
-        write_text(folder / "note.json", json.dumps(content))
+        write_text(folder / "note.json", json.dumps(told))
         return note
 
     def _apply(self, note: _Note) -> None:
@@ -358,10 +371,6 @@ class FolderStore:
 def _number(head: str) -> int:
     """The number in a head. Raises `ValueError`."""
     return int(head.partition("-")[0])
-
-
-def _lock(handle: int, how: int) -> None:
-    fcntl.flock(handle, how)
 
 
 def _above(path: str) -> list[str]:

@@ -90,7 +90,7 @@ def _asked(request: Request) -> None:
 
 
 def _answered(response: Response) -> None:
-    from huggingface_hub.utils import hf_raise_for_status
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # exported lazily
 
     if _WATCHED.get() is not None and response.status_code in TRANSIENT:
         response.read()
@@ -173,7 +173,7 @@ def never_sent(error: BaseException) -> bool:
 def told_to_wait(error: BaseException) -> float | None:
     """The seconds that the Hub asks to wait, by Retry-After or the state of its limits."""
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import parse_ratelimit_headers
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     found = next((each for each in _causes(error) if isinstance(each, HfHubHTTPError)), None)
     if found is None:
@@ -190,6 +190,7 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
     """The one sentence for an error of the Hub's client."""
     from huggingface_hub.errors import (
         GatedRepoError,
+        HfHubHTTPError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -233,8 +234,9 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
         return OfflineError(f"{host} takes no more requests for now{said and f' ({said})'}; try again {when}")
     if status in TRANSIENT:
         return OfflineError(f"{host} is out of order (status {status} for {store}); try again later")
-    what = said or redact(readable(str(error))).partition("\n")[0][:300] or type(error).__name__
-    return StoreError(f"{host} refuses what was asked of {store}: {what}")
+    own = "" if isinstance(error, HfHubHTTPError) and said else redact(readable(str(error)))
+    what = " ".join(each for each in (own.strip().partition("\n")[0][:300], said) if each)
+    return StoreError(f"{host} refuses what was asked of {store}: {what or type(error).__name__}")
 
 
 def _said(error: BaseException) -> str:
