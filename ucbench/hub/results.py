@@ -188,6 +188,8 @@ def folders(
             if not tables_only:
                 found.append(stack.enter_context(mirror_of(store).at(head, progress)))
                 continue
+            if boards.MANIFEST not in store.paths(boards.MANIFEST, head=head):
+                raise StoreError(f"there is no board in {address} yet; publish a run to it first")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for name in _TABLES:
                 with suppress(MissingError):

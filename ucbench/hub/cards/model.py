@@ -173,7 +173,8 @@ def _head(record: AlignRecord, outcome: Outcome | None, place: Place | None) -> 
         eval_results=told or None,
         **head,
     )
-    return {key: value for key, value in data.to_dict().items() if key != "model_name"}
+    told_head: dict[str, Any] = data.to_dict()  # type: ignore[no-untyped-call]
+    return {key: value for key, value in told_head.items() if key != "model_name"}
 
 
 def is_hub_id(name: str) -> bool:
