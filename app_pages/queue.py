@@ -13,6 +13,8 @@ from ucbench.site.trial import plain
 from ucbench.site.url import linked
 
 st.title("Queue", anchor=False)
+# The sign of a running page would flash at every refresh.
+st.html("<style>[data-testid=stStatusWidget] { visibility: hidden; }</style>")
 with st.container(key="lede"), st.container(key="prose_lede"):
     st.markdown("Every checkpoint that was submitted: what waits, what runs, and how the others ended.")
 
@@ -80,7 +82,7 @@ def show(listing: Listing) -> None:
         st.page_link("app_pages/submit.py", label="Submit a model", icon=":material/upload:")
         return
     mine = False
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="queue_filters"):
         place = st.container()
         if visitor.name is not None:
             mine = st.toggle("Mine only", key="mine", bind="query-params")

@@ -41,13 +41,10 @@ def identity() -> None:
                 st.login()
             if (tab := signin.full_tab()) is not None:
                 st.link_button("Open in a full tab", tab, icon=":material/open_in_new:")
+        said = "Your account name is used and nothing else. It stands beside your requests, which are public."
         if tab is not None:
-            st.caption(
-                "Within a page of huggingface.co, browsers let you sign in only from a tab of its own."
-            )
-        st.caption(
-            "Your account name is used and nothing else. It stands beside your requests, which are public."
-        )
+            said += " Within a page of huggingface.co, signing in works only from a tab of its own."
+        st.caption(said)
     elif visitor.how == "local":
         st.info(
             "Sign-in is not set up on this site, so everybody who can open this page submits as `local`.",
@@ -103,15 +100,22 @@ def quota() -> None:
 
 
 def check(wish: submit_view.Wish) -> None:
-    """Make the checks, each with its tick as it comes, and put the request into the queue."""
+    """Make the checks, each with its tick as it comes, and put the request into the queue.
+
+    What became of it stands above them, where it is seen without a scroll.
+    """
     submission = Submission(wish)
     st.session_state["submission"] = submission
+    told, ticks = st.container(), st.container(gap=None)
     try:
-        with st.spinner(f"Checking {plain(wish.model[:100])}"), st.container(gap=None):
+        with told, st.spinner(f"Checking {plain(wish.model[:100])}"):
             for number, found in enumerate(submission.run(store or "", visitor.name)):
-                figure(submit_view.check(found), key=f"check_{number}")
+                with ticks:
+                    figure(submit_view.check(found), key=f"check_{number}")
     except UcbenchError as error:
         submission.problem = str(error)
+    with told:
+        outcome(submission)
 
 
 def outcome(submission: Submission) -> None:
@@ -166,15 +170,18 @@ with right:
 with left:
     identity()
     wish = form()
-    if visitor.name is not None:
-        quota()
-    if wish is not None and visitor.name is not None:
+    # Counted after the checks, since a submission counts.
+    left_over = st.container()
+    past = st.session_state.get("submission")
+    if visitor.name is not None and (wish or past):
         st.subheader("Checks", anchor=False)
+    if visitor.name is not None and wish is not None:
         check(wish)
-        outcome(st.session_state["submission"])
-    elif (past := st.session_state.get("submission")) is not None and visitor.name is not None:
-        st.subheader("Checks", anchor=False)
+    elif visitor.name is not None and past is not None:
+        outcome(past)
         with st.container(gap=None):
             for number, found in enumerate(past.checks):
                 figure(submit_view.check(found), key=f"check_{number}")
-        outcome(past)
+    if visitor.name is not None:
+        with left_over:
+            quota()

@@ -96,7 +96,7 @@ def test_each_state_says_what_its_owner_needs(store: str, open_app: App, read_fi
     assert "?q=acme%2Fdone" in shown["acme/done"]
     assert "attempt 1 of 3" in shown["acme/running"]
     assert ">next<" in shown["acme/first"]
-    assert ">2.<" in shown["acme/second"]
+    assert ">2nd<" in shown["acme/second"]
     assert "No card." in shown["acme/refused"]
     assert ">Cancelled<" in shown["acme/dropped"]
     failed = shown["acme/broken"]

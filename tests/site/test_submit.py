@@ -255,7 +255,7 @@ def sign_in(browse: Browse, signed_site: tuple[str, Path], oidc: Any) -> Callabl
 
 
 def test_from_sign_in_to_the_queue_and_out(
-    sign_in: Callable[..., Any], signed_site: tuple[str, Path]
+    sign_in: Callable[..., Any], signed_site: tuple[str, Path], oidc: Any
 ) -> None:
     url, folder = signed_site
     page = sign_in("ada")

@@ -6,6 +6,7 @@ Everything in a request came from outside and is escaped here.
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -215,12 +216,17 @@ def _state(request: Request, listing: Listing) -> str:
     place = listing.places.get(request.id)
     beside = ""
     if place is not None:
-        beside = '<span class="quiet">next</span>' if place == 1 else f'<span class="quiet">{place}.</span>'
-        beside = f'<span class="hidden">place</span> {beside}'
+        beside = f'<span class="quiet">{"next" if place == 1 else ordinal(place)}</span>'
     return (
         f'<span class="mark {STATES[request.state][0]}"><svg viewBox="0 0 16 16" aria-hidden="true">'
         f"{_SHAPES[request.state]}</svg>{word}</span>{beside}"
     )
+
+
+def ordinal(number: int) -> str:
+    """`1st`, `2nd`, `3rd`, `4th`, `11th`, `22nd`."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number:,}{'th' if number % 100 in (11, 12, 13) else ends.get(number % 10, 'th')}"
 
 
 def _what(request: Request, hub: str) -> str:
@@ -245,7 +251,12 @@ def _why(request: Request) -> str:
     if not request.message:
         return ""
     before = "Last attempt: " if request.state in ("PENDING", "RUNNING") else ""
-    return f'<p class="why">{before}{escape(request.message)}</p>'
+    return f'<p class="why">{before}{prose(request.message)}</p>'
+
+
+def prose(text: str) -> str:
+    """A sentence from outside as HTML; what stands between backticks is a command."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _when(request: Request) -> str:
@@ -306,7 +317,7 @@ def _log(request: Request, viewer: Viewer) -> str:
         return ""
     from ucbench.hub.redact import tail
 
-    reason = f' <span class="quiet">{escape(request.reason)}</span>' if request.reason else ""
+    reason = f" · {escape(request.reason)}" if request.reason else ""
     unfolded = " open" if request.id == viewer.opened else ""
     return (
         f'<details data-keep="{escape(request.id)}"{unfolded}><summary>End of the log{reason}</summary>'

@@ -51,7 +51,8 @@ _WORDS = {
 def check(found: Check) -> str:
     """One check with its tick: by shape and word, what was found, and what to do where it failed."""
     said = f'<span class="said">{escape(found.found)}</span>' if found.found else ""
-    advice = f'<span class="advice">{escape(found.advice)}</span>' if found.advice else ""
+    told = found.advice[:1].upper() + found.advice[1:]
+    advice = f'<span class="advice">{queue_view.prose(told)}</span>' if told else ""
     return (
         f'<div class="check {escape(found.outcome)}"><svg viewBox="0 0 16 16" aria-hidden="true">'
         f'{_SHAPES[found.outcome]}</svg><span class="title">{escape(found.title)}'

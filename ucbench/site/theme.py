@@ -28,11 +28,12 @@ STYLE = """<style>
 [class*="st-key-prose"] { max-width: 44rem; }
 .st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
 /* A primary button writes in white whatever its colour; the difference to ink is light, to paper dark. */
-[data-testid="stBaseButton-primary"]:enabled > * { mix-blend-mode: difference; }
+[data-testid^="stBaseButton-primary"]:enabled > * { mix-blend-mode: difference; }
 /* The head of the page in line with its body. */
 .stAppHeader > div { max-width: calc(1120px + 2rem); margin-inline: auto; }
 @media (min-width: 768px) { .st-key-phone_nav { display: none; } }
 @media (max-width: 767px) { [data-testid="stExpandSidebarButton"] { display: none; } }
+@media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
 .st-key-emblem img { border-radius: 4px; }
 </style>"""
 
