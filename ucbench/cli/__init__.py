@@ -19,6 +19,7 @@ from ucbench.cli import (
     queue,
     site,
     submit,
+    worker,
 )
 from ucbench.errors import UcbenchError
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (evaluate, models, importing, parity, align, publish, submit, site):
+for commands in (evaluate, models, importing, parity, align, publish, submit, worker, site):
     app.add_typer(commands.app)
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")

@@ -7,8 +7,8 @@ from pathlib import Path
 from ucbench.errors import AccessError, UnknownNameError
 from ucbench.models.checkpoint import PATTERNS
 
-#: An adapter's own files besides its weights; `*.safetensors` is among the patterns.
-_FILES = [*PATTERNS, "adapter_config.json", "align.json"]
+#: What is ever downloaded: an adapter's own files as well; `*.safetensors` is among the patterns.
+FILES = [*PATTERNS, "adapter_config.json", "align.json"]
 
 
 def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
@@ -28,7 +28,7 @@ def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
 
     try:
         sha = HfApi().model_info(name, revision=revision).sha
-        folder = snapshot_download(name, revision=sha, allow_patterns=_FILES)
+        folder = snapshot_download(name, revision=sha, allow_patterns=FILES)
     except GatedRepoError as error:
         raise AccessError(
             f"{name} is gated; ask for access at https://huggingface.co/{name}, run `hf auth login`, "
@@ -57,7 +57,7 @@ def _cached(name: str, revision: str | None) -> tuple[Path, str] | None:
 
     try:
         folder = Path(
-            snapshot_download(name, revision=revision, allow_patterns=_FILES, local_files_only=True)
+            snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True)
         )
     except OSError:
         return None
