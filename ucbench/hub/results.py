@@ -47,6 +47,7 @@ class Settings(Frozen):
     """`store.json`."""
 
     workers: tuple[str, ...] = Field((), description="Accounts whose runs count as measured.")
+    maintainers: tuple[str, ...] = Field((), description="Accounts that may cancel and retry all requests.")
 
 
 def settings(store: Store, head: str | None = None) -> Settings:
