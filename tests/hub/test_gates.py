@@ -862,7 +862,7 @@ def test_an_adapter_passes_with_its_base(hub: Any, push: Any, push_adapter: Any)
     assert failed(found) == []
     assert found["adapter"].outcome == "warning"  # no revision named
     assert found["base-card"].outcome == "warning"  # not bob's to mend
-    assert "1 layers changed" in found["fit"].found
+    assert "1 layer changed" in found["fit"].found
     assert [
         Facts(
             "bob/lora", own, "float32", 192 + 16, "LlavaForConditionalGeneration", "apache-2.0", MODEL, base

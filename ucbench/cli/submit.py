@@ -36,8 +36,9 @@ def submit(
 ) -> None:
     """Ask the board to evaluate a model of the Hub.
 
-    The repository is looked at first, without loading or running anything of it. Exit 1: something was
-    found; each line says what to do.
+    The repository is looked at first; nothing of it is loaded or run.
+
+    Exit 1: a check failed. Each one that did says what to do.
     """
     from huggingface_hub import HfApi
     from rich.console import Console

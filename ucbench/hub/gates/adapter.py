@@ -65,7 +65,8 @@ def look_at_fit(subject: Subject, base: Subject) -> Finding:
         )
     if missing:
         return Note(f"{len(missing)} of {len(changed)} layers it changes are not named so in {base.model}")
-    return f"{len(changed)} layers changed, all of {base.model}"
+    n = len(changed)
+    return f"{n} {'layer' if n == 1 else 'layers'} changed, all of {base.model}"
 
 
 def _place(name: str) -> str:

@@ -233,7 +233,12 @@ class Reader:
             silence = min(self._limits.silence, max(1.0, self._left()))
             try:
                 with get_session().stream(
-                    "GET", url, params=dict(params) or None, headers=asked, timeout=silence, follow_redirects=True
+                    "GET",
+                    url,
+                    params=dict(params) or None,
+                    headers=asked,
+                    timeout=silence,
+                    follow_redirects=True,
                 ) as response:
                     if response.status_code in _AGAIN and attempt < _ATTEMPTS:
                         after = response.headers.get("retry-after", "")
