@@ -49,18 +49,20 @@ class Latest(Generic[T]):
         self._state = threading.Condition()
         self._reading = threading.Lock()
         self._asked: float | None = None
-        self._tried = False
+        self._tried = self._busy = False
 
-    def get(self, *, wait: float = 0.0) -> Seen[T]:
-        """What is known now. Starts a read when the last one is `every` seconds old.
+    def get(self, *, wait: float = 0.0, due: bool = False) -> Seen[T]:
+        """What is known now. Starts a read when the last one is `every` seconds old, or `due` for a reason.
 
         Waits at most `wait` seconds, and only as long as no read has ended yet.
         """
         with self._state:
             now = self._clock()
-            if self._asked is None or now - self._asked >= self._every:
-                self._asked = now
-                threading.Thread(target=self._refresh, name="ucbench-latest", daemon=True).start()
+            due = due or self._asked is None or now - self._asked >= self._every
+            # A store that hangs is not asked again before it has answered.
+            if due and not self._busy:
+                self._asked, self._busy = now, True
+                threading.Thread(target=self._in_background, name="ucbench-latest", daemon=True).start()
             if not self._tried and wait > 0:
                 self._state.wait_for(lambda: self._tried, timeout=wait)
             return self._seen
@@ -72,6 +74,13 @@ class Latest(Generic[T]):
         self._refresh()
         with self._state:
             return self._seen
+
+    def _in_background(self) -> None:
+        try:
+            self._refresh()
+        finally:
+            with self._state:
+                self._busy = False
 
     def _refresh(self) -> None:
         with self._reading:

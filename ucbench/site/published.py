@@ -13,10 +13,10 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -141,9 +141,23 @@ def shown(committed: Path, check: Callable[[Path], object]) -> Published | None:
     return None if store is None else mirror(store, check).shown(committed)
 
 
-@lru_cache(maxsize=8)
 def mirror(store: str, check: Callable[[Path], object]) -> Mirror:
     """The mirror of a store in this process. Raises `StoreError` for an address that is none."""
-    root = Path(tempfile.mkdtemp(prefix="ucbench-site-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return Mirror(open_store(store), root, check)
+    with _LOCK:
+        if store not in _MIRRORS:
+            opened = open_store(store)
+            root = Path(tempfile.mkdtemp(prefix="ucbench-site-"))
+            atexit.register(shutil.rmtree, root, ignore_errors=True)
+            _MIRRORS[store] = Mirror(opened, root, check)
+        return _MIRRORS[store]
+
+
+_MIRRORS: dict[str, Mirror] = {}
+_LOCK = threading.Lock()
+
+
+def look_again() -> None:
+    """Something was published just now: do not wait for the next look."""
+    found = _MIRRORS.get(address() or "")
+    if found is not None:
+        found.latest.get(due=True)

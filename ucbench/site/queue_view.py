@@ -18,6 +18,7 @@ from ucbench.format import count, escape, seconds
 from ucbench.hub.queue import Queue, Quota
 from ucbench.hub.request import ENDED, MAX_ATTEMPTS, Request, State
 from ucbench.hub.store import open_store
+from ucbench.site import published
 from ucbench.site.latest import Latest
 from ucbench.site.shared import TRACKS, track_name
 
@@ -97,7 +98,19 @@ def read(store: str) -> Listing:
 @lru_cache(maxsize=8)
 def latest(store: str) -> Latest[Listing]:
     """The listing of a store, read in the background for all visitors together."""
-    return Latest(lambda _last: read(store), every=EVERY)
+
+    def again(last: Listing | None) -> Listing:
+        now = read(store)
+        if last is not None and published_in(last) != published_in(now):
+            published.look_again()
+        return now
+
+    return Latest(again, every=EVERY)
+
+
+def published_in(listing: Listing) -> set[str | None]:
+    """The runs that the requests have led to."""
+    return {request.run_id for request in listing.requests if request.state == "DONE"}
 
 
 def counts(requests: Sequence[Request]) -> dict[str, int]:
