@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,8 +29,8 @@ def submit(
     ] = "auto",
     track: Annotated[str, typer.Option(help="What it is asked.")] = "pictograms",
     max_params: Annotated[
-        str | None, typer.Option("--max-params", help="The most parameters, such as 500M; 35B by default.")
-    ] = None,
+        float, typer.Option(min=0, help="Refuse models of more than so many billion parameters.")
+    ] = 35.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look at it; nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,16 +45,14 @@ def submit(
 
     from ucbench import terminal
     from ucbench.hub import submit as submitting
-    from ucbench.hub.gates.base import Limits, parameters
+    from ucbench.hub.gates.base import Limits
     from ucbench.hub.gates.show import ticks
     from ucbench.hub.queue import Queue, Quota
     from ucbench.hub.store import HUB, ForbiddenError, open_store
 
     # In a folder of one's own there is nobody to leave room for.
     quota = Quota() if store.startswith(HUB) else None
-    limits = Limits(quota=quota)
-    if max_params is not None:
-        limits = replace(limits, max_params=parameters(max_params))
+    limits = Limits(max_params=_count(max_params), quota=quota)
     api, queue = HfApi(), Queue(open_store(store))
     submitter = queue.store.whoami()
     checks: list[Check] = []
@@ -96,6 +94,14 @@ def submit(
         where = f"is number {place} in the queue" if place else "is in the queue"
         print(f"{what} {where}, as request {request.id}")
         print(f"see what becomes of it: ucbench queue show {request.id} --store {store}")
+
+
+def _count(billions: float) -> int:
+    from ucbench.errors import UcbenchError
+
+    if not 0 < billions < 1e6:
+        raise UcbenchError(f"--max-params {billions:g} is no number of billions of parameters; try 35")
+    return round(billions * 1e9)
 
 
 def _print(

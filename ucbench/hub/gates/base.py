@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ucbench.errors import UcbenchError
 from ucbench.hub.queue import Quota
 
 if TYPE_CHECKING:
@@ -87,8 +86,6 @@ class Note:
     found: str
     advice: str = ""
 
-
-_FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 #: What a gate returns when it passes: what it found, with a warning or without.
 Finding = str | Note
@@ -172,20 +169,6 @@ def amount(size: int) -> str:
         if value < 1000 or unit == "TB":
             return f"{value:.3g} {unit}"
     raise AssertionError
-
-
-def parameters(text: str) -> int:
-    """A number of parameters as people write it: 500M, 8B, 35e9. Raises `UcbenchError`."""
-    number, factor = text.strip(), 1.0
-    if number[-1:].upper() in _FACTORS:
-        number, factor = number[:-1], _FACTORS[number[-1:].upper()]
-    try:
-        count = float(number) * factor
-    except ValueError:
-        count = 0.0
-    if not 1 <= count < 1e15:
-        raise UcbenchError(f"{text!r} is no number of parameters; write 500M, 8B or 35e9")
-    return int(count)
 
 
 def billions(parameters: int) -> str:

@@ -1,8 +1,8 @@
 """Renders a chat template that nobody vouches for. Runs as a script, in a process of its own.
 
 Reads {template, conversations, variables, cpu, memory, output} as JSON and writes {texts}, {error},
-{memory: true} or {long: true}. Imports nothing of ucbench or transformers: it starts quickly and has little within reach.
-The environment is that of transformers' apply_chat_template (utils/chat_template_utils.py).
+{memory: true} or {long: true}. Imports nothing of ucbench or transformers: it starts quickly and has little
+within reach. The environment is that of transformers' apply_chat_template (utils/chat_template_utils.py).
 """
 
 from __future__ import annotations

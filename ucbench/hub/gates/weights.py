@@ -8,8 +8,8 @@ from typing import Any
 
 from ucbench.hub.gates.base import Finding, Note, Refused, Subject, amount, billions, quoted
 from ucbench.hub.gates.reader import parse_json
-from ucbench.models.adapter import ALIGN, CONFIG, WEIGHTS
-from ucbench.models.checkpoint import PATTERNS
+from ucbench.models.adapter import CONFIG, WEIGHTS
+from ucbench.models.download import FILES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -98,7 +98,7 @@ def look_at_size(subject: Subject) -> Finding:
 
 def is_fetched(path: str) -> bool:
     """Whether a worker fetches a file, as `ucbench.models.download` does."""
-    return any(fnmatch(path, pattern) for pattern in (*PATTERNS, CONFIG, ALIGN))
+    return any(fnmatch(path, pattern) for pattern in FILES)
 
 
 def names(subject: Subject) -> frozenset[str]:
