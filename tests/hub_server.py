@@ -677,7 +677,10 @@ class HubServer:
             kind = kind_of(parts.pop(0))
         match parts:
             case [owner, name, "info", "lfs", *rest] if name.endswith(".git"):
-                repo = self.state.find(kind, f"{owner}/{name.removesuffix('.git')}", account)
+                repo_id = f"{owner}/{name.removesuffix('.git')}"
+                # An upload goes to an address that was given to somebody who may; it carries no token.
+                found = self.state.repos.get((kind, repo_id.lower())) if rest[:1] == ["upload"] else None
+                repo = found or self.state.find(kind, repo_id, account)
                 return await self._lfs(repo, rest, request, account)
             case [owner, name, "resolve" | "raw", revision, *path] if method in ("GET", "HEAD"):
                 repo = self.state.find(kind, f"{owner}/{name}", account)

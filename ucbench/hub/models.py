@@ -12,7 +12,7 @@ from ucbench.align.output import ADAPTER_FILES, Output
 from ucbench.align.record import RECORD, AlignRecord, BaseRef, read
 from ucbench.align.report_record import AlignReport, Outcome
 from ucbench.errors import StoreError, UcbenchError
-from ucbench.hub.cards.markdown import parted
+from ucbench.hub.cards.markdown import one_line, parted
 from ucbench.hub.cards.model import UNKNOWN, Licence, Place, evaluated, is_hub_id, render
 from ucbench.hub.repository import Repository
 from ucbench.hub.store import HUB, Changes
@@ -192,7 +192,8 @@ def _licence(base: BaseRef) -> Licence:
         return UNKNOWN
     if data is None or not isinstance(data.license, str):
         return UNKNOWN
-    return Licence(data.license, data.license_name, data.license_link)
+    name, link = (one_line(text) if text else None for text in (data.license_name, data.license_link))
+    return Licence(one_line(data.license), name, link)
 
 
 def _eval_results(model: Aligned, results: str | None) -> bytes:

@@ -39,7 +39,8 @@ run = board[board["provenance"] != "reported"].iloc[0]
 folder = f"{root}{{run['entry']}}/{{run['run_id'].partition('@')[0]}}"
 answers = pd.read_parquet(f"{{folder}}/answers.parquet")
 verdicts = pd.read_parquet(f"{{folder}}/judgements/{{run['judge']}}.parquet")
-print(answers.merge(verdicts, on=["sample_id", "question_id"])[["sample_id", "question_id", "text", "label"]])
+read = answers.merge(verdicts, on=["sample_id", "question_id"])
+print(read[["sample_id", "question_id", "text", "label"]].head().to_string())
 """
 
 
