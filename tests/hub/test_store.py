@@ -287,20 +287,26 @@ def test_nobody_sees_half_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     old, new = (dict.fromkeys("abcdefgh", content) for content in (b"1", b"2"))
     put(store, old)
 
-    def slow(do: Callable[..., Any]) -> Callable[..., Any]:
-        def slowly(*arguments: Any) -> Any:
-            time.sleep(0.01)
-            return do(*arguments)
+    read, reading = Path.read_bytes, threading.Event()
 
-        return slowly
+    def slowly(path: Path) -> bytes:
+        reading.set()
+        time.sleep(0.02)
+        return read(path)
 
-    for name in ("replace", "read_bytes"):
-        monkeypatch.setattr(Path, name, slow(getattr(Path, name)))
-    writer = threading.Thread(target=put, args=(FolderStore(tmp_path), new))
-    writer.start()
-    while writer.is_alive():
-        assert store.read_all("") in (old, new)
-    assert store.read_all("") == new
+    monkeypatch.setattr(Path, "read_bytes", slowly)  # so that a commit can come in between
+    seen: list[dict[str, bytes]] = []
+
+    def look() -> None:
+        seen.extend(FolderStore(tmp_path).read_all("") for _ in range(3))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    assert reading.wait(timeout=60)
+    put(store, new)
+    reader.join()
+    assert seen[0] == old
+    assert all(files in (old, new) for files in seen)
 
 
 def test_a_folder_of_results_is_a_store(tmp_path: Path) -> None:
