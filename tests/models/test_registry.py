@@ -221,6 +221,15 @@ def test_missing_chat_template(copy: Path) -> None:
     assert_one_sentence(caught.value, "chat template", "chat_template.jinja")
 
 
+def test_a_chat_template_that_only_the_tokenizer_has(copy: Path) -> None:
+    template = (copy / "chat_template.jinja").read_text()
+    expected = load(copy).prompts.render("Is it safe?")
+    (copy / "chat_template.jinja").unlink()
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
+    assert load(copy).prompts.render("Is it safe?") == expected
+
+
 def test_broken_chat_template(copy: Path) -> None:
     (copy / "chat_template.jinja").write_text("{% for %}")
     with pytest.raises(ModelError) as caught:
