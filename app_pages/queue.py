@@ -23,6 +23,8 @@ if store is None:
     no_store()
     st.stop()
 visitor = signin.visitor()
+if visitor.how == "anonymous":
+    st.page_link("app_pages/submit.py", label="Sign in to change requests of yours", icon=":material/login:")
 
 
 def press(command: str) -> None:

@@ -134,6 +134,11 @@ def outcome(submission: Submission) -> None:
         )
     elif submission.problem:
         st.error(f"{model} was not submitted. {plain(submission.problem)}", icon=":material/block:")
+    elif not submission.ended:
+        st.warning(
+            f"{model} was not submitted: the checks were interrupted. Submit it again.",
+            icon=":material/replay:",
+        )
     elif submission.failed:
         n = len(submission.failed)
         st.error(

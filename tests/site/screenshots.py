@@ -18,6 +18,8 @@ PAGES = {
     "concept": "/concepts?concept=arson",
     "alignment": "/alignment",
     "try": "/try",
+    "submit": "/submit",
+    "queue": "/queue",
     "about": "/about",
 }
 #: The tallest picture taken.

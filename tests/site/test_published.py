@@ -108,6 +108,33 @@ def test_a_new_revision_replaces_the_old_one_when_it_is_whole(results: tuple[Sto
     assert first.folder != look(store).value.folder
 
 
+def test_a_newer_revision_is_offered_and_not_forced_on_a_reader(results: tuple[Store, Path]) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    def page() -> None:
+        from ucbench.site import shared
+
+        shared.board_or_note()
+
+    store, other = results
+    look(store)
+    app = AppTest.from_function(page).run()
+    assert not app.button
+    board = loading.board()
+    commit(store, files(other))
+    look(store)
+
+    def reading(shown: object) -> None:
+        from ucbench.site import shared
+
+        shared.where_from(shown)  # type: ignore[arg-type]
+
+    app = AppTest.from_function(reading, args=(board.source,)).run()
+    assert [button.label for button in app.button] == ["Show newer results"]
+    assert board.source is not None
+    assert app.caption[0].value == board.source.as_of()
+
+
 def test_the_queue_moving_on_changes_the_revision_alone(results: tuple[Store, Path]) -> None:
     store, _ = results
     first = look(store).value

@@ -144,6 +144,39 @@ def test_without_a_store_the_page_says_how_to_get_one(
     assert "UCBENCH_STORE" in open_app(PAGE).info[0].value
 
 
+def test_whoever_may_sign_in_is_asked_to(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    assert store
+    monkeypatch.setenv("SPACE_HOST", "acme-board.hf.space")
+    app = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=120)
+    app.secrets["auth"] = {"redirect_uri": "https://acme-board.hf.space/oauth2callback"}
+    app.run()
+    app.switch_page(PAGE).run()
+    assert [button.label for button in app.button] == ["Sign in with Hugging Face", "Check and submit"]
+    assert app.button[1].disabled
+    # Within the frame of a Space, cookies of a sign-in are not kept.
+    (link,) = app.get("link_button")
+    assert (link.proto.label, link.proto.url) == ("Open in a full tab", "https://acme-board.hf.space/submit")
+    app.switch_page("app_pages/queue.py").run()
+    assert not app.toggle
+    assert [link.proto.label for link in app.get("page_link")][-2] == "Sign in to change requests of yours"
+
+
+def test_interrupted_checks_are_no_submission(store: str, hub_here: Any, open_app: App) -> None:
+    submission = Submission(Wish("acme/tiny", None, "auto", "pictograms"))
+    checks = submission.run(store, "local")
+    next(checks)
+    checks.close()  # type: ignore[attr-defined]
+    assert hub_here
+    app = open_app(PAGE)
+    app.session_state["submission"] = submission
+    app.run()
+    assert "were interrupted" in app.warning[0].value
+    assert not app.success
+    assert Queue(open_store(store)).all() == []
+
+
 # Its parts
 
 

@@ -206,7 +206,7 @@ def html(groups: Sequence[tuple[str, list[Request]]], listing: Listing, viewer: 
             else ""
         )
         parts.append(
-            f'<section><h3>{escape(name)}<span class="quiet">{count(len(group))}</span></h3>'
+            f'<section><h2>{escape(name)}<span class="quiet">{count(len(group))}</span></h2>'
             f"<ul>{items}</ul>{more}</section>"
         )
     return f'<div class="queue">{"".join(parts)}</div>'

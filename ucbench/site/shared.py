@@ -49,16 +49,15 @@ def board_or_note() -> LoadedBoard | None:
     if board.note:
         st.warning(board.note, icon=":material/broken_image:")
     if board.source is not None:
-        where_from(board.source)
+        # A snapshot makes room soon; who reads results is left in peace.
+        st.fragment(where_from, run_every=5 if board.source.snapshot else 60)(board.source)
     return board
 
 
-@st.fragment(run_every=10)
 def where_from(shown: Published) -> None:
     """Which revision of the results store this is, and a way to a newer one: nothing moves by itself."""
     now = loading.source() or shown
     if shown.snapshot and not now.snapshot:
-        # A stand-in makes room as soon as it can.
         st.rerun()
     if shown.snapshot:
         st.info(now.note(), icon=":material/inventory_2:")

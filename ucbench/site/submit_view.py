@@ -147,6 +147,8 @@ class Submission:
         self.earlier: Request | None = None
         self.place: int | None = None
         self.problem = ""
+        #: Not when the visitor left, or the checks could not be made.
+        self.ended = False
 
     @property
     def failed(self) -> list[Check]:
@@ -167,7 +169,7 @@ class Submission:
         queue, quota = queue_view.queue(store), quota_of(store, name)
         if quota is not None:
             queue.check_quota(name, quota)
-        PACE.begin(name)
+            PACE.begin(name)
         try:
             wish = self.wish
             # No token: what this server may read is not what the visitor may.
@@ -191,17 +193,20 @@ class Submission:
                 yield found
             if facts is None:
                 self._look_for_earlier(store)
+                self.ended = True
                 return
             request = request_of(facts, track=wish.track, submitter=name)
             try:
                 self.request = queue.add(request, quota=quota)
             except DuplicateError as error:
                 self.earlier = error.earlier
-                return
-            listing = queue_view.latest(store).refresh().value
-            self.place = listing.places.get(request.id) if listing else None
+            else:
+                listing = queue_view.latest(store).refresh().value
+                self.place = listing.places.get(request.id) if listing else None
+            self.ended = True
         finally:
-            PACE.end(name)
+            if quota is not None:
+                PACE.end(name)
 
     def _look_for_earlier(self, store: str) -> None:
         """The earlier request, where that is all that stands in the way."""
