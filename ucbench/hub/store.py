@@ -71,9 +71,9 @@ class Store(Protocol):
 
         Raises `ConflictError` when the head is not `expected`, `MissingError` for deleting what is not there,
         `ForbiddenError` when this identity may not write. Changes that change nothing may leave the head as
-        it is. When the outcome of an attempt is unknown
-        (a cut connection, a server error after landing), the store itself finds out before it tries again:
-        on return the commit has landed exactly once.
+        it is. When the outcome of an attempt is unknown (a cut connection, a server error after landing), the
+        store itself finds out before it tries again: on return the commit has landed exactly once. Only after
+        an `OfflineError` it may have landed unknown to the caller.
         """
 
     def whoami(self) -> str:
