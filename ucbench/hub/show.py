@@ -11,7 +11,7 @@ from ucbench.terminal import new_table
 
 
 def print_requests(requests: Sequence[Request], places: dict[str, int], title: str) -> None:
-    """A line a request; under its model the commit, the submitter and what became of it.
+    """A request a row; under its model the id, the commit, the submitter and what became of it.
 
     `places` are those of requests that wait.
     """
@@ -23,19 +23,15 @@ def print_requests(requests: Sequence[Request], places: dict[str, int], title: s
     table.add_column("model", overflow="fold")
     table.add_column("track", overflow="fold")
     table.add_column("submitted", no_wrap=True)
-    table.add_column("request", no_wrap=True)
     for request in requests:
-        about = (
-            f"{short_revision(request.revision)}, {request.dtype}, by {request.submitter}",
-            _outcome(request),
-        )
+        who = f"{short_revision(request.revision)}, {request.dtype}, by {request.submitter}"
+        about = "\n".join(line for line in (request.id, who, _outcome(request)) if line)
         place = f" #{places[request.id]}" if request.id in places else ""
         table.add_row(
             request.state + place,
-            f"{escape(request.model)}\n[dim]{escape('; '.join(part for part in about if part))}[/dim]",
+            f"{escape(request.model)}\n[dim]{escape(about)}[/dim]",
             escape(request.track),
             f"{request.submitted_at:%Y-%m-%d %H:%M}",
-            request.id,
         )
     Console().print(table)
 

@@ -25,7 +25,7 @@ from ucbench.hub.queue import ClaimLostError
 from ucbench.hub.redact import redact
 from ucbench.hub.request import Request
 from ucbench.hub.store import ConflictError, OfflineError
-from ucbench.hub.worker import child, processes
+from ucbench.hub.worker import child
 from ucbench.hub.worker.attempt import AFTERWARDS, Attempt, Bench, CancelledError, StoppedError
 from ucbench.hub.worker.failure import JobError
 from ucbench.hub.worker.health import Health, alone
@@ -57,7 +57,6 @@ class Worker:
         this machine fails again and again.
         """
         with alone(self._options.folder), self._signals(), self._health.beating():
-            processes.hide_memory()
             self._greet()
             waiting = self._left_behind()
             while not self._bench.stop.is_set():

@@ -208,6 +208,8 @@ def _answers(path: Path, most: int, entry: Entry) -> dict[tuple[str, str], tuple
 def _answer(row: Mapping[str, Any], entry: Entry) -> Answer:
     """The answer of a row. Raises `ValueError`, `TypeError`."""
     error, text, guard = row["error"], row["text"], row.get("guard") or ""
+    if not isinstance(text, str):
+        raise ValueError("it has no text")
     if error is not None and error not in get_args(ErrorCode):
         raise ValueError(f"there is no error {str(error)[:50]!r}")
     if error is not None and text:
@@ -249,7 +251,7 @@ def _table(path: Path, most: int) -> pa.Table:
             if lacking := [name for name in _COLUMNS if name not in schema.names]:
                 raise _invalid(f"its answers lack the column {lacking[0]}")
         columns = [*_COLUMNS, *(name for name in _MORE_COLUMNS if name in schema.names)]
-        texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+        texts = [name for name in columns if _is_text(schema.field(name).type)]
         if missing := {"sample_id", "question_id", "text"} - set(texts):
             raise _invalid(f"the column {min(missing)} of its answers is no text")
         # Kept as a dictionary: one long text that a million rows point to stays one.
@@ -262,6 +264,12 @@ def _table(path: Path, most: int) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise _invalid(f"its answers are damaged: {str(error)[:200]}") from error
     return table
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
 def _plain(told: RunRecord, track: TrackRef) -> RunRecord:

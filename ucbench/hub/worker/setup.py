@@ -17,7 +17,7 @@ from ucbench.board_cache import caches
 from ucbench.errors import AccessError, UcbenchError, UnknownNameError
 from ucbench.hub.queue import Queue
 from ucbench.hub.store import open_store
-from ucbench.hub.worker import health
+from ucbench.hub.worker import health, processes
 from ucbench.hub.worker.attempt import Bench, Evaluation, Options
 from ucbench.hub.worker.local import LocalEvaluation
 from ucbench.hub.worker.weights import Cache
@@ -61,6 +61,7 @@ class Wishes:
 def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
     """The stores, the cache of models and the way of evaluating that were asked for.
 
+    From then on other processes of this user cannot read this one's environment, where the token is.
     Raises `UcbenchError` for wishes that do not go together.
     """
     from huggingface_hub import HfApi
@@ -87,6 +88,7 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
     api = HfApi()
     where = _jobs(wishes, api, evaluation) if wishes.on else evaluation
     disable_progress_bars()
+    processes.hide_memory()
     store = open_store(wishes.store)
     results = store if wishes.results in (None, wishes.store) else open_store(str(wishes.results))
     cache = None if wishes.on else Cache(wishes.home / "models", wishes.cache, api)
@@ -172,9 +174,8 @@ def as_text(told: dict[str, Any], as_json: bool) -> str:
     """The status of a worker for people, or for scripts."""
     if as_json:
         return json.dumps(told, indent=1)
-    what = (
-        f"{told['doing']} since {told['since']}" if told["alive"] else f"dead, last heard of {told['beat']}"
-    )
+    ended = "stopped" if told["doing"] == "stopped" else "dead"
+    what = f"{told['doing']} since {told['since']}" if told["alive"] else f"{ended} since {told['beat']}"
     at = f", request {told['request']} of {told['model']}" if told["request"] else ""
     return (
         f"{told['name']}: {what}{at}; {told['done']} done and {told['failed']} failed since "

@@ -280,6 +280,7 @@ def _explained(model: str, revision: str) -> Iterator[None]:
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -292,6 +293,8 @@ def _explained(model: str, revision: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise JobError("repo_gone", f"{model} has no commit {revision[:7]} any more") from error
     except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        if isinstance(error, LocalEntryNotFoundError):  # which says that the Hub did not answer
+            raise JobError("download_failed", f"{model}: a file did not arrive") from error
         raise JobError("repo_gone", f"{model} is not there, or not public") from error
     except (HfHubHTTPError, httpx.TransportError, OSError) as error:
         # Offline mode and broken connections arrive as OSError.
