@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -16,19 +17,19 @@ from ucbench.cli import app
 from ucbench.errors import UcbenchError
 from ucbench.verify import verify
 
+Refused = Callable[..., str]
 MODEL = "embedded:tiny-vlm"
 CHECKPOINT = Path(__file__).resolve().parents[1] / "ucbench" / "models" / "embedded" / "tiny-vlm"
 
 
-def ucbench(*arguments: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ucbench.cli", *arguments],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 
-def refused(*arguments: str) -> str:
-    done = ucbench(*arguments)
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode not in (0, 1), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line]
@@ -37,27 +38,38 @@ def refused(*arguments: str) -> str:
     return lines[0]
 
 
-def test_an_unknown_model_is_told_what_there_is(tmp_path: Path) -> None:
+@pytest.fixture
+def refused(ucbench: Callable[..., subprocess.CompletedProcess[str]]) -> Refused:
+    """Runs a command that must be refused; returns its sentence."""
+    return lambda *arguments: one_sentence(ucbench(*arguments))
+
+
+def test_in_a_process_of_its_own_it_is_one_sentence_too(tmp_path: Path) -> None:
+    message = one_sentence(command("evaluate", "no-such-model", "--out", str(tmp_path)))
+    assert "no-such-model" in message
+
+
+def test_an_unknown_model_is_told_what_there_is(refused: Refused, tmp_path: Path) -> None:
     message = refused("evaluate", "no-such-model", "--out", str(tmp_path))
     assert "no-such-model" in message
     assert MODEL in message
     assert not any(tmp_path.iterdir())
 
 
-def test_an_unknown_track_is_told_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_track_is_told_what_there_is(refused: Refused, tmp_path: Path) -> None:
     message = refused("evaluate", MODEL, "--track", "pictogram", "--out", str(tmp_path))
     assert "'pictogram'" in message
     assert "pictograms" in message
 
 
-def test_an_unknown_judge_is_told_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_judge_is_told_what_there_is(refused: Refused, tmp_path: Path) -> None:
     message = refused("evaluate", MODEL, "--judge", "oracle", "--out", str(tmp_path))
     assert "oracle" in message
     assert "rules" in message
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no weights", "no config", "not json"])
-def test_a_corrupt_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
+def test_a_corrupt_checkpoint_is_named(refused: Refused, damage: str, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(CHECKPOINT, tmp_path / "checkpoint"))
     weights, config = copy / "model.safetensors", copy / "config.json"
     if damage == "truncated":
@@ -72,7 +84,7 @@ def test_a_corrupt_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
     assert "checkpoint" in message
 
 
-def test_a_journal_damaged_in_the_middle_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_journal_damaged_in_the_middle_is_left_as_it_is(refused: Refused, tmp_path: Path) -> None:
     from ucbench import evaluate
     from ucbench.models import registry as models
     from ucbench.record import Decoding
@@ -88,7 +100,7 @@ def test_a_journal_damaged_in_the_middle_is_left_as_it_is(tmp_path: Path) -> Non
     assert journal.read_text() == '{"sample_id": \nnonsense\n{}\n'
 
 
-def test_a_damaged_answers_file_is_named(scripted_store: Path, tmp_path: Path) -> None:
+def test_a_damaged_answers_file_is_named(refused: Refused, scripted_store: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(scripted_store, tmp_path / "store"))
     answers = next(store.glob("*/*/answers.parquet"))
     answers.write_bytes(answers.read_bytes()[:1000])
@@ -97,7 +109,7 @@ def test_a_damaged_answers_file_is_named(scripted_store: Path, tmp_path: Path) -
     assert "damaged" in message
 
 
-def test_a_results_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_results_folder_that_cannot_be_written(refused: Refused, tmp_path: Path) -> None:
     # A file where the folder should be: refused for every user, the administrator too.
     (tmp_path / "results").write_text("mine")
     message = refused("evaluate", MODEL, "--limit", "2", "--out", str(tmp_path / "results"))
@@ -105,13 +117,13 @@ def test_a_results_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert (tmp_path / "results").read_text() == "mine"
 
 
-def test_an_unknown_run_names_the_runs_there_are(scripted_store: Path) -> None:
+def test_an_unknown_run_names_the_runs_there_are(refused: Refused, scripted_store: Path) -> None:
     message = refused("judge", "run", "nothing", "--out", str(scripted_store))
     known = next(scripted_store.glob("*/*/record.json")).parent.name
     assert known in message
 
 
-def test_an_unknown_order_names_the_scores(scripted_store: Path) -> None:
+def test_an_unknown_order_names_the_scores(refused: Refused, scripted_store: Path) -> None:
     assert "balanced_accuracy" in refused("board", "show", str(scripted_store), "--order", "size")
 
 
