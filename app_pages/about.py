@@ -9,6 +9,7 @@ from ucbench.metrics.keys import KEYS
 from ucbench.site import tables
 from ucbench.site.component import figure
 from ucbench.tracks import questions
+from ucbench.tracks.about import ABOUT
 
 st.title("About", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -57,6 +58,12 @@ works from end to end. Results on the real pictures need access to the gated dat
 from the paper are shown as *reported*, in italics and outside the ranking.
 """
     )
+
+st.subheader("Tracks", anchor=False)
+figure(
+    tables.facts((told.name, f"{told.asks} {told.access} {told.means}") for told in ABOUT.values()),
+    key="tracks",
+)
 
 st.subheader("Scores", anchor=False)
 figure(tables.facts((key.title, key.definition) for key in KEYS.values()), key="definitions")

@@ -1,58 +1,143 @@
-"""One run in a dialog: what was run, how, every score, and its record to download."""
+"""One run in a dialog: what was run, how, every score, why to rely on it, its record to download."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 
+from ucbench.board import NO_RANKING
 from ucbench.errors import UcbenchError
 from ucbench.format import MISSING, absent, count, fraction, interval, rank, seconds
 from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord
-from ucbench.site import loading, tables
+from ucbench.restricted import run_id_of
+from ucbench.site import charts, evidence, loading, tables
 from ucbench.site.columns import Row
 from ucbench.site.component import figure
+from ucbench.site.loading import Agreement, Audit, Part
+from ucbench.tracks.about import TEST_SPLIT, about
+
+#: What each provenance says.
+PROVENANCES = {
+    "measured": "measured: answered and judged by this project's code",
+    "self-reported": "self-reported: measured elsewhere, by whoever published it",
+    "imported": "imported: answered elsewhere and saved, judged and scored here",
+    "reported": "reported: a figure taken from a paper, not measured here",
+}
+
+Found = TypeVar("Found")
 
 
-@st.dialog("Details of a run", width="medium")
+@st.dialog("Details of a run", width="large")
 def show(row: Row) -> None:
     """Open the dialog."""
-    run = loading.stores().run(str(row["entry"]), str(row["run_id"]))
-    record: RunRecord | None = None
-    if run is not None:
-        try:
-            record = run.record()
-        except UcbenchError as error:
-            st.warning(str(error), icon=":material/broken_image:")
-    figure(tables.facts(facts(row, record)), key="details_facts")
-    st.subheader("Scores", anchor=False)
+    parts: list[Part] = _or_warning(lambda: loading.parts(row), [])
+    lead = parts[0] if parts and parts[0].run.run_id == run_id_of(str(row["run_id"])) else None
+    figure(tables.facts(facts(row, lead)), key="details_facts")
+    if parts and row["provenance"] != "reported":
+        _heading("What became of the questions")
+        figure(evidence.outcomes(parts), key="details_outcomes")
+    _heading("Scores")
     figure(score_list(row), key="details_scores")
-    if record is not None:
-        st.download_button(
-            "Download record.json", record.to_json(), f"{row['run_id']}.json", "application/json",
-            icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
+    if len(parts) > 1:
+        st.caption(joined_note(parts))
+    for part in parts:
+        _judge(part, named=len(parts) > 1)
+    if lead is not None:
+        _parity(lead)
+        said = evidence.notes(lead.record.engine)
+        if said:
+            _heading("Notes of the engine")
+            figure(tables.listed(said), key="details_notes")
+    with st.container(horizontal=True, gap="small"):
+        for part in parts:
+            name = "" if part is lead else f", {about(part.record.track.id).name}"
+            st.download_button(
+                f"Download record.json{name}", part.record.to_json(), f"{part.record.run_id}.json",
+                "application/json", icon=":material/download:", on_click="ignore",
+                key=f"record_{part.record.run_id}",
+            )  # fmt: skip
 
 
-def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
+def _heading(text: str) -> None:
+    st.markdown(f"##### {text}")
+
+
+def _or_warning(read: Callable[[], Found], otherwise: Found) -> Found:
+    """What was read, or a sentence on the page about what is damaged."""
+    try:
+        return read()
+    except UcbenchError as error:
+        st.warning(str(error), icon=":material/broken_image:")
+        return otherwise
+
+
+def _judge(part: Part, *, named: bool) -> None:
+    """Other judges that read the same answers, and people who audited the judge; nothing where nobody did."""
+    judge = part.record.judge
+    if judge is None:
+        return
+    agreed: list[Agreement] = _or_warning(lambda: loading.agreement(part.run, judge.id), [])
+    audits: list[Audit] = _or_warning(lambda: loading.audits(part.record), [])
+    if agreed or audits:
+        track = f", {about(part.record.track.id).name}" if named else ""
+        _heading(f"How well are the answers read?{track}")
+        html = charts.note(f"Of the judge {judge.id}, on the same answers") + evidence.judges(
+            judge.id, agreed, audits
+        )
+        figure(html, key=f"details_judge_{part.record.track.id}")
+
+
+def _parity(part: Part) -> None:
+    """The fast way of asking against the slow one, which only our own engine has, decoding greedily."""
+    found = _or_warning(lambda: loading.parity(part.run), None)
+    entry = part.record.entry
+    could_be = (
+        part.record.engine.path in evidence.LOCAL and not entry.guard and not entry.decoding.temperature
+    )
+    if found is None and not could_be:
+        return
+    _heading("Fast against slow")
+    if found is None:
+        st.caption(
+            "Not measured for this run. `ucbench parity` asks some of the questions one at a time, in "
+            "batches and with what the engine shares, and compares tokens, verdicts and scores."
+        )
+        return
+    note = charts.note(evidence.parity_note(found, part.record.engine))
+    figure(evidence.parity(found) + note, key="details_parity")
+
+
+def joined_note(parts: Sequence[Part]) -> str:
+    """Which scores come from which run, for a row that joins several."""
+    names = [about(part.record.track.id).name for part in parts]
+    from_where = {
+        "safe": "over-refusal comes from Harmless pictures, and balanced accuracy from both sides",
+        "mme": "MME from its own run",
+        "llavabench": "LLaVABench from its own",
+    }
+    told = [from_where[part.record.track.id] for part in parts[1:] if part.record.track.id in from_where]
+    return f"This row joins the runs of one model on {', '.join(names)}: {'; '.join(told)}."
+
+
+def facts(row: Row, part: Part | None) -> list[tuple[str, Any]]:
     """What was run and how, as pairs; what is unknown stays out."""
+    record = None if part is None else part.record
     reported = row["provenance"] == "reported"
     place = rank(row.get("rank_low"), row.get("rank_high"))
+    unranked = None if row.get("unranked") == NO_RANKING else row.get("unranked")
     pairs: list[tuple[str, Any]] = [
         ("Model", tables.name(row)),
         ("Rank", MISSING if place == MISSING else f"{place} of {count(row.get('ranked_among'))}"),
-        ("Not ranked", row.get("unranked")),
-        ("Provenance", row["provenance"]),
+        ("Not ranked", unranked),
+        ("Provenance", PROVENANCES.get(str(row["provenance"]), row["provenance"])),
         ("Source", row.get("source")),
-        ("Track", f"{row['track']}, version {row.get('track_version')}"),
+        ("Track", f"{about(str(row['track'])).name}, version {row.get('track_version')}"),
+        ("Split", TEST_SPLIT if tables.on_test_split(row) else None),
     ]
     if not reported:
-        temperature = row.get("temperature")
-        greedy = not absent(temperature) and float(temperature) == 0  # type: ignore[arg-type]
-        sampled = f"temperature {temperature}, top-p {row.get('top_p')}, seed {row.get('seed')}"
-        drawn = "greedy" if greedy else sampled
         pairs += [
             (
                 "Asked",
@@ -60,34 +145,49 @@ def facts(row: Row, record: RunRecord | None) -> list[tuple[str, Any]]:
             ),
             ("Revision", row.get("revision")),
             ("Adapter", row.get("adapter")),
-            ("Number format", row.get("dtype")),
-            ("Decoding", f"{drawn}, at most {count(row.get('max_new_tokens'))} tokens"),
-            ("System prompt", row.get("system_prompt")),
-            ("Guard", row.get("guard")),
             ("Trained on", row.get("trained_on")),
+            ("Number format", row.get("dtype")),
+            ("Decoding", decoding(row)),
+            ("System prompt", row.get("system_prompt")),
+            ("Guard", guard(row)),
             ("Judge", row.get("judge")),
-            ("Engine", row.get("engine")),
+            ("How asked", None if absent(row.get("engine")) else evidence.way(str(row["engine"]))),
             ("Computing time", seconds(row.get("seconds"))),
         ]
-    if record is not None and record.entry.guard:
-        pairs += [("Verdicts", count(record.counts.verdicts)), ("Notes", "; ".join(record.engine.notes))]
-    if record is not None and not reported:
-        counts = record.counts
-        errors = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts.errors.items())
+    if part is not None and record is not None and not reported:
         pairs += [
+            ("Tokens", evidence.tokens(record.usage)),
+            ("Cost", evidence.cost(record.usage)),
             ("Hardware", hardware(record.hardware)),
-            (
-                "Answers",
-                f"{count(counts.answered)} with a verdict, {count(counts.na)} without, "
-                f"{count(counts.provider_refusals)} refused by a provider; system errors: {errors or 'none'}",
-            ),
-            (
-                "Perception read by",
-                ", ".join(f"{how} {count(n)}" for how, n in counts.perception_read_by.items()),
-            ),
-            ("Code", f"{record.code_version} ({(record.code_revision or 'no revision')[:7]})"),
+            ("Answers read by", evidence.read_by(part.counts)),
+            ("Code", code(record)),
         ]
     return [*pairs, ("Run", row["run_id"])]
+
+
+def decoding(row: Row) -> str:
+    """How answers were drawn; nothing of answers that were given elsewhere."""
+    if row["provenance"] == "imported":
+        return ""
+    temperature = row.get("temperature")
+    greedy = not absent(temperature) and float(temperature) == 0  # type: ignore[arg-type]
+    sampled = f"temperature {temperature}, top-p {row.get('top_p')}, seed {row.get('seed')}"
+    return f"{'greedy' if greedy else sampled}, at most {count(row.get('max_new_tokens'))} tokens"
+
+
+def guard(row: Row) -> str:
+    """What a guard is, with the format it was asked in."""
+    if absent(row.get("guard")):
+        return ""
+    return (
+        f"{row['guard']}: asked in its own format, its verdict on a picture stands for all safety questions "
+        "about it"
+    )
+
+
+def code(record: RunRecord) -> str:
+    """Version and commit of the code."""
+    return f"{record.code_version} ({(record.code_revision or 'no revision')[:7]})"
 
 
 def hardware(parts: Mapping[str, str]) -> str:
@@ -104,13 +204,13 @@ def hardware(parts: Mapping[str, str]) -> str:
 def score_list(row: Row) -> str:
     """Every score of a row with interval, number of answers and coverage."""
     pairs = []
-    for key, about in KEYS.items():
+    for key, about_key in KEYS.items():
         value, low, high = (row.get(f"{key}{part}") for part in ("", "_low", "_high"))
-        between = interval(low, high, signed=about.signed)
+        between = interval(low, high, signed=about_key.signed)
         if absent(value) and not between:
             continue
         if absent(value):
-            pairs.append((about.title, f"{between} (range over several models)"))
+            pairs.append((about_key.title, f"{between} (range over several models)"))
             continue
         aside = [f"95% {between}" if between else ""]
         if not absent(row.get(f"{key}_n")) and int(row[f"{key}_n"]):
@@ -118,5 +218,6 @@ def score_list(row: Row) -> str:
         if not absent(row.get(f"{key}_coverage")):
             aside.append(f"coverage {fraction(row[f'{key}_coverage'])}")
         said = ", ".join(part for part in aside if part)
-        pairs.append((about.title, fraction(value, signed=about.signed) + (f"  ({said})" if said else "")))
+        figure_ = fraction(value, signed=about_key.signed)
+        pairs.append((about_key.title, figure_ + (f"  ({said})" if said else "")))
     return tables.facts(pairs)
