@@ -18,6 +18,7 @@ from ucbench.cli.options import (
     Out,
     PerceptionMetadata,
     SafeData,
+    Stream,
     look_for_data,
     resumable,
 )
@@ -39,6 +40,7 @@ def align(
     perception_metadata: PerceptionMetadata = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     preset: Annotated[
         str | None, typer.Option(help="default, paper, or tiny (the embedded model's, when none is named).")
     ] = None,
@@ -98,7 +100,7 @@ def align(
         given=settings.pairs(set_ or []),
     )
     folder = out or default_folder(model, wanted)
-    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
+    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete, stream=stream)
     chosen_track = tracks.load(track, sources)
     processes = world()
     look_for_data(chosen_track, quiet=not processes.is_main)
@@ -140,6 +142,7 @@ def align_report(
     perception_metadata: PerceptionMetadata = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     judge: JudgeName = "rules",
     second_judge: Annotated[
         str, typer.Option(help="A judge of another kind for the same answers.")
@@ -169,7 +172,7 @@ def align_report(
 
     processes = world()
     tuned = report.adapters(adapter or [])
-    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
+    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete, stream=stream)
     chosen_track = tracks.load(track, sources)
     look_for_data(chosen_track, quiet=not processes.is_main)
     first, second = judges.load(judge), judges.load(second_judge)

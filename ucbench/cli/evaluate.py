@@ -20,6 +20,7 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     Questions,
     SafeData,
+    Stream,
     Template,
     check_text,
     look_for_data,
@@ -68,6 +69,7 @@ def evaluate(
     questions: Questions = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     split: Annotated[
         str | None, typer.Option(help="all, test or train; by default the one that fits track and model.")
     ] = None,
@@ -112,7 +114,9 @@ def evaluate(
     check_text("--system-prompt", system_prompt)
     processes = world()
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
-    sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
+    sources = Sources(
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, stream=stream
+    )
     chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
     look_for_data(chosen_track, quiet=not processes.is_main)
     remote = {"--concurrency": concurrency, "--timeout": timeout, "--key-env": key_env,

@@ -15,6 +15,7 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     Questions,
     SafeData,
+    Stream,
     check_text,
     split_of,
 )
@@ -115,6 +116,7 @@ def write_questions(
     questions: Questions = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     split: _Split = None,
     draw: _Draw = 0,
     limit: _Limit = None,
@@ -136,7 +138,7 @@ def write_questions(
     from ucbench.tracks.sources import Sources
 
     sources = Sources(
-        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, images is None
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, images is None, stream
     )
     chosen = tracks.load(track, sources)
     asked = engine.choose_split(Entry(model="any"), chosen, split_of(split))

@@ -48,7 +48,10 @@ Guard = Annotated[
     ),
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", help="The track's data: a folder, a file or a Hub id (owner/name).")
+    str | None,
+    typer.Option(
+        "--data", help="The track's data: a folder, a file or a Hub id (owner/name, owner/name@commit)."
+    ),
 ]
 Metadata = Annotated[
     Path | None, typer.Option("--metadata", help="metadata.jsonl: category and concept of each image.")
@@ -62,6 +65,12 @@ Questions = Annotated[
 ]
 SafeData = Annotated[
     str | None, typer.Option("--safe-data", help="Safe images beside the unsafe ones: folder, file, Hub id.")
+]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream", help="Read data on the Hub as it is asked for; no copy of it stays on this machine."
+    ),
 ]
 AllowIncomplete = Annotated[
     bool,

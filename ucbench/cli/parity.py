@@ -19,6 +19,7 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     Questions,
     SafeData,
+    Stream,
     Template,
     check_text,
     resumable,
@@ -40,6 +41,7 @@ def parity(
     questions: Questions = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     split: Annotated[str | None, typer.Option(help="As of `ucbench evaluate`.")] = None,
     n: Annotated[
         int, typer.Option("--n", min=1, help="Pictures, with all their questions; and questions in words.")
@@ -74,7 +76,9 @@ def parity(
     from ucbench.tracks.sources import Sources
 
     check_text("--system-prompt", system_prompt)
-    sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
+    sources = Sources(
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, stream=stream
+    )
     chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
     vlm = models.load(
         model,

@@ -102,7 +102,7 @@ _TRACKS: dict[str, Row] = {
         frozenset({"data", "metadata", "safe_data", "allow_incomplete", "stream"}),
         needs_data=False,
     ),
-    "safe": Row(_safe, _DATA),
+    "safe": Row(_safe, _DATA | {"stream"}),
     "smid": Row(_smid, _DATA),
     "nsfw": Row(_nsfw, _DATA),
     "mme": Row(_mme, _DATA),
