@@ -157,10 +157,13 @@ def _spoken(line: Dumbbell, ends: Sequence[End]) -> str:
 
 def _marks(line: Dumbbell, ends: Sequence[End], *, named: bool) -> str:
     first, second = line.first, line.second
-    out = []
+    # In this order, so that no bar lies over a mark.
+    bars: list[str] = []
+    dots: list[str] = []
+    numbers: list[str] = []
     if line.gap is not None and first.value is not None and second.value is not None:
         left, right = sorted((first.value, second.value))
-        out.append(f'<i class="join" style="{span(left, right)}"></i>')
+        bars.append(f'<i class="join" style="{span(left, right)}"></i>')
     both = first.exists and second.exists
     # Labels that would touch go to either side of the line.
     close = both and abs(_middle(second) - _middle(first)) < (0.34 if named else 0.16)
@@ -171,22 +174,22 @@ def _marks(line: Dumbbell, ends: Sequence[End], *, named: bool) -> str:
             continue
         below = close and place == 1
         if mark.is_range:
-            out.append(f'<i class="range {end.about}" style="{span(mark.low or 0, mark.high or 0)}"></i>')
+            bars.append(f'<i class="range {end.about}" style="{span(mark.low or 0, mark.high or 0)}"></i>')
             figure = interval(mark.low, mark.high)
         else:
             if mark.low is not None and mark.high is not None:
-                out.append(f'<i class="whisker {end.about}" style="{span(mark.low, mark.high)}"></i>')
+                bars.append(f'<i class="whisker {end.about}" style="{span(mark.low, mark.high)}"></i>')
             style = f"dot {end.style}" + (f" touching {('first', 'second')[place]}" if touch else "")
-            out.append(f'<i class="{style}" style="left:{percent(mark.value or 0)}"></i>')
+            dots.append(f'<i class="{style}" style="left:{percent(mark.value or 0)}"></i>')
             figure = fraction(mark.value)
         at = _middle(mark)
         edge = 0.14 if named or mark.is_range else 0.03
         side = " at-end" if at > 1 - edge else " at-start" if at < edge else ""
-        out.append(
+        numbers.append(
             f'<span class="number {end.about}{" below" if below else ""}{side}" style="left:{percent(at)}">'
             f"{end.words + ' ' if named else ''}<b>{figure}</b></span>"
         )
-    return "".join(out)
+    return "".join((*bars, *dots, *numbers))
 
 
 def _middle(mark: Reading) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,6 +74,16 @@ def filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]
         for column in columns
         if any(not absent(row.get(column.key)) or not absent(row.get(f"{column.key}_low")) for row in rows)
     )
+
+
+#: Why a row of the test split has no rank among rows of the whole set.
+RANKED_APART = "ranked on the test split"
+
+
+def set_apart(rows: Sequence[Row], test_only: Callable[[Row], bool]) -> list[Row]:
+    """Rows beside others that were asked more: those of the test split keep their scores without a rank."""
+    no_rank = {"rank_low": None, "rank_high": None, "ranked_among": None, "unranked": RANKED_APART}
+    return [{**row, **no_rank} if test_only(row) and not absent(row.get("rank_low")) else row for row in rows]
 
 
 def covered_by(columns: Sequence[Column]) -> str:

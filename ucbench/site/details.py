@@ -10,7 +10,9 @@ import streamlit as st
 from ucbench.board import NO_RANKING
 from ucbench.errors import UcbenchError
 from ucbench.format import MISSING, absent, count, fraction, interval, rank, seconds
+from ucbench.joined import ABILITIES
 from ucbench.metrics.keys import KEYS
+from ucbench.provenance import REMOTE
 from ucbench.record import RunRecord
 from ucbench.restricted import run_id_of
 from ucbench.site import charts, evidence, loading, tables
@@ -30,7 +32,7 @@ PROVENANCES = {
 Found = TypeVar("Found")
 
 
-@st.dialog("Details of a run", width="large")
+@st.dialog("Details of a run", width="medium")
 def show(row: Row) -> None:
     """Open the dialog."""
     parts: list[Part] = _or_warning(lambda: loading.parts(row), [])
@@ -62,7 +64,7 @@ def show(row: Row) -> None:
 
 
 def _heading(text: str) -> None:
-    st.markdown(f"##### {text}")
+    st.subheader(text, anchor=False)
 
 
 def _or_warning(read: Callable[[], Found], otherwise: Found) -> Found:
@@ -82,12 +84,11 @@ def _judge(part: Part, *, named: bool) -> None:
     agreed: list[Agreement] = _or_warning(lambda: loading.agreement(part.run, judge.id), [])
     audits: list[Audit] = _or_warning(lambda: loading.audits(part.record), [])
     if agreed or audits:
-        track = f", {about(part.record.track.id).name}" if named else ""
-        _heading(f"How well are the answers read?{track}")
-        html = charts.note(f"Of the judge {judge.id}, on the same answers") + evidence.judges(
-            judge.id, agreed, audits
-        )
-        figure(html, key=f"details_judge_{part.record.track.id}")
+        _heading("How well are the answers read?")
+        where = f" about {about(part.record.track.id).name}" if named else ""
+        note = charts.note(f"The answers{where} were read by the judge {judge.id}.")
+        key = f"details_judge_{part.record.track.id}"
+        figure(note + evidence.judges(judge.id, agreed, audits), key=key)
 
 
 def _parity(part: Part) -> None:
@@ -112,14 +113,14 @@ def _parity(part: Part) -> None:
 
 def joined_note(parts: Sequence[Part]) -> str:
     """Which scores come from which run, for a row that joins several."""
-    names = [about(part.record.track.id).name for part in parts]
-    from_where = {
-        "safe": "over-refusal comes from Harmless pictures, and balanced accuracy from both sides",
-        "mme": "MME from its own run",
-        "llavabench": "LLaVABench from its own",
-    }
-    told = [from_where[part.record.track.id] for part in parts[1:] if part.record.track.id in from_where]
-    return f"This row joins the runs of one model on {', '.join(names)}: {'; '.join(told)}."
+    names = {part.record.track.id: about(part.record.track.id).name for part in parts}
+    told = []
+    if "safe" in names:
+        told.append(f"over-refusal comes from {names['safe']}, balanced accuracy from both sides")
+    if names.keys() >= set(ABILITIES):
+        told.append(f"general ability is the mean of {' and '.join(names[track] for track in ABILITIES)}")
+    rest = f": {'; '.join(told)}" if told else ""
+    return f"This row joins the runs of one model on {', '.join(names.values())}{rest}."
 
 
 def facts(row: Row, part: Part | None) -> list[tuple[str, Any]]:
@@ -152,17 +153,22 @@ def facts(row: Row, part: Part | None) -> list[tuple[str, Any]]:
             ("Guard", guard(row)),
             ("Judge", row.get("judge")),
             ("How asked", None if absent(row.get("engine")) else evidence.way(str(row["engine"]))),
-            ("Computing time", seconds(row.get("seconds"))),
+            ("Computing time", _seconds(row.get("seconds"))),
         ]
     if part is not None and record is not None and not reported:
         pairs += [
             ("Tokens", evidence.tokens(record.usage)),
             ("Cost", evidence.cost(record.usage)),
             ("Hardware", hardware(record.hardware)),
-            ("Answers read by", evidence.read_by(part.counts)),
+            ("Perception read by", evidence.read_by(part.counts.perception_read_by)),
+            ("Ratings read by", evidence.read_by(part.counts.rated_by)),
             ("Code", code(record)),
         ]
     return [*pairs, ("Run", row["run_id"])]
+
+
+def _seconds(value: Any) -> str:
+    return "under 1 s" if not absent(value) and float(value) < 1 else seconds(value)
 
 
 def decoding(row: Row) -> str:
@@ -191,7 +197,9 @@ def code(record: RunRecord) -> str:
 
 
 def hardware(parts: Mapping[str, str]) -> str:
-    """What the answers were computed on, in words."""
+    """What the answers were computed on, in words; nothing of a service, which does not say."""
+    if parts.get("device") == REMOTE:
+        return ""
     units = {"cores": "cores", "threads": "threads", "gpus": "GPUs"}
     said = [
         f"{text} {units[key]}" if key in units else f"CUDA {text}" if key == "cuda" else text

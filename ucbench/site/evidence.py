@@ -5,12 +5,12 @@ Pure functions; every outside text is escaped in `tables`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ucbench.format import count, fraction, interval, seconds
 from ucbench.metrics.keys import KEYS
 from ucbench.parity import ONE_AT_A_TIME, Pair, Parity
-from ucbench.record import Counts, Engine, Usage
+from ucbench.record import Engine, Usage
 from ucbench.site import tables
 from ucbench.site.charts import Reading
 from ucbench.site.loading import Agreement, Audit, Part
@@ -68,9 +68,8 @@ def _small(share: float) -> str:
     return "under .01" if share < 0.005 else fraction(share)
 
 
-def read_by(counts: Counts) -> str:
-    """The rules or paths that read perception answers and ratings, most used first."""
-    ways = {**counts.perception_read_by, **counts.rated_by}
+def read_by(ways: Mapping[str, int]) -> str:
+    """The rules or paths that read answers, most used first."""
     ordered = sorted(ways.items(), key=lambda pair: -pair[1])
     return ", ".join(f"{how.replace('_', ' ')} {count(n)}" for how, n in ordered)
 
@@ -102,39 +101,30 @@ def notes(engine: Engine) -> list[str]:
 
 
 def judges(own: str, agreed: Sequence[Agreement], audits: Sequence[Audit]) -> str:
-    """How other judges and people read the same answers."""
-    lines: list[tuple[str, list[str]]] = []
-    for other in agreed:
-        lines.append(
-            (
-                f"agrees with {other.judge}",
-                [fraction(other.share), _kappa(other.kappa), f"{count(other.n)} answers"],
-            )
-        )
+    """How other judges and people read the same answers as the judge `own`."""
+    lines: list[tuple[str, list[str]]] = [
+        (f"the judge {other.judge}", [fraction(other.share), "", _kappa(other.kappa), count(other.n)])
+        for other in agreed
+    ]
     for audit in audits:
         who = "a person" if audit.people == 1 else f"{audit.people} people"
-        if audit.accuracy.exists:
-            lines.append(
-                (
-                    f"right by {who}, models like this one",
-                    [*_measured(audit.accuracy), f"{count(audit.labelled)} labelled"],
-                )
-            )
-        labelled = f"{count(audit.overall_labelled)} labelled"
-        lines.append((f"right by {who}, all audited", [*_measured(audit.overall), labelled]))
-    return tables.grid(lines, heads=[], caption=f"How far others agree with the judge {own}")
+        for reading, n, of in (
+            (audit.accuracy, audit.labelled, "models like this one"),
+            (audit.overall, audit.overall_labelled, "all models"),
+        ):
+            if reading.exists:
+                between = interval(reading.low, reading.high)
+                lines.append((f"{who}, {of}", [fraction(reading.value), between, "", count(n)]))
+    heads = ["Same label", "95% interval", "Kappa", "Answers"]
+    caption = f"How far others agree with the judge {own}"
+    return tables.grid(lines, heads=heads, caption=caption, corner="Compared with", cards=True)
 
 
 def _kappa(kappa: Reading) -> str:
     if kappa.value is None:
         return ""
     between = interval(kappa.low, kappa.high)
-    return f"kappa {fraction(kappa.value)}" + (f" ({between})" if between else "")
-
-
-def _measured(reading: Reading) -> tuple[str, str]:
-    between = interval(reading.low, reading.high)
-    return fraction(reading.value), f"95% {between}" if between else ""
+    return fraction(kappa.value) + (f" ({between})" if between else "")
 
 
 def parity(found: Parity) -> str:
@@ -149,7 +139,9 @@ def parity(found: Parity) -> str:
             (
                 way(one.name),
                 [
-                    seconds(one.seconds) if one.seconds >= 10 else f"{one.seconds:.1f} s",
+                    seconds(one.seconds)
+                    if one.seconds >= 10
+                    else f"{one.seconds:.{1 if one.seconds >= 1 else 2}f} s",
                     f"{faster:.1f} ×" if faster else "",
                     "" if pair is None else _agreement(pair.token_agreement),
                     "" if pair is None else f"{count(pair.flips)} of {count(pair.n)}",

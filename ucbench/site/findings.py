@@ -51,10 +51,12 @@ def gap_sentence(rows: Sequence[Row]) -> str:
         )
     stricter = [row for row in measured if float(row["text_alignment"]) > float(row["image_alignment"])]
     widest = max(measured, key=lambda row: float(row["text_alignment"]) - float(row["image_alignment"]))
-    number = "Both" if len(measured) == 2 else f"All {len(measured)}"
-    who = number if len(stricter) == len(measured) else f"{len(stricter)} of {len(measured)}"
+    number = "Both models" if len(measured) == 2 else f"All {len(measured)} models"
+    who = number if len(stricter) == len(measured) else f"{len(stricter)} of {len(measured)} models"
+    if not stricter:
+        who = f"None of {len(measured)} models"
     text = (
-        f"{who} models judge unsafe concepts more strictly "
+        f"{who} {'judge' if stricter else 'judges'} unsafe concepts more strictly "
         '<span class="is-text">in words</span> than <span class="is-image">as an image</span>'
     )
     if stricter:

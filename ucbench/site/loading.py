@@ -22,6 +22,7 @@ from ucbench.restricted import MARK, RestrictedRun, is_restricted, run_id_of, te
 from ucbench.runs import RECORD, Run, find
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row
+from ucbench.site.tables import on_test_split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,13 +88,13 @@ class LoadedBoard:
         name, mark, split = track.partition(MARK)
         rows = [row for row in self.rows if row["track"] == name or name in joined_runs(row)]
         if mark:
-            return [row for row in rows if row["split"] == split]
+            return [row for row in rows if row["split"] == split and row["provenance"] != "reported"]
         return [row for row in rows if not is_restricted(row["run_id"])]
 
     def tracks(self) -> list[str]:
-        """Tracks that have a row, and test splits on which others stand beside aligned models."""
+        """Tracks that have a row, and the test splits that aligned models were asked."""
         found = {track for row in self.rows for track in (row["track"], *joined_runs(row))}
-        beside = {f"{row['track']}{MARK}{row['split']}" for row in self.rows if is_restricted(row["run_id"])}
+        beside = {f"{row['track']}{MARK}{row['split']}" for row in self.rows if on_test_split(row)}
         return sorted(found | beside)
 
     def row(self, run_id: str) -> Row | None:

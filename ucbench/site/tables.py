@@ -36,7 +36,8 @@ def identity(row: Row) -> str:
     """What tells two rows of one model apart: revision, dtype, decoding, ... Empty for reported rows."""
     if row["provenance"] == "reported":
         return ""
-    temperature: Any = row.get("temperature")
+    # Of answers that were given elsewhere nobody here knows how they were drawn.
+    temperature: Any = None if row["provenance"] == "imported" else row.get("temperature")
     parts = [
         "" if absent(row.get("revision")) else short_revision(row["revision"]),
         "" if absent(row.get("dtype")) else str(row["dtype"]),
@@ -55,7 +56,7 @@ def identity(row: Row) -> str:
 def on_test_split(row: Row) -> bool:
     """Whether a row is of the test split of a track that is measured as a whole otherwise."""
     whole = measured_whole(str(row.get("track")), str(row.get("track_version")))
-    return whole and row.get("split") == "test"
+    return whole and row.get("split") == "test" and row["provenance"] != "reported"
 
 
 def board(
