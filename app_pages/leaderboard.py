@@ -30,7 +30,8 @@ if board is None:
 
 track = choose_track(board)
 everything = board.of_track(track)
-if MARK not in track:
+ranks = RANK_KEY in about(track.partition(MARK)[0]).scores
+if ranks and MARK not in track:
     everything = set_apart(everything, tables.on_test_split)
 track_note(track)
 
@@ -106,7 +107,6 @@ rows = ordered(
     sort,
     reverse=reverse,
 )  # fmt: skip
-ranks = RANK_KEY in about(track.partition(MARK)[0]).scores
 if rows:
     caption = f"{len(rows)} of {len(everything)} rows, sorted by {BY_KEY[sort].head}"
     figure(

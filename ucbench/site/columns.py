@@ -77,7 +77,7 @@ def filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]
 
 
 #: Why a row of the test split has no rank among rows of the whole set.
-RANKED_APART = "ranked on the test split"
+RANKED_APART = "ranked there alone"
 
 
 def set_apart(rows: Sequence[Row], test_only: Callable[[Row], bool]) -> list[Row]:

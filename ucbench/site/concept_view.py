@@ -113,7 +113,7 @@ def show(board: LoadedBoard, track_id: str, card: ConceptCard, rows: Sequence[Ro
         _emblem(card, any(_of_emblems(row) for row in rows))
     with right:
         for place, chart in enumerate(view(track_id).charts):
-            if place:
+            if len(view(track_id).charts) > 1:
                 st.caption(chart.title)
             figure(
                 charts.dumbbells(
@@ -186,7 +186,7 @@ def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
         about_words = mine["kind"].isin(TEXT_KINDS)
         samples = list(dict.fromkeys(mine.loc[~about_words, "sample_id"]))
         number = 1
-        if samples:
+        if len(samples) > 1:
             number = st.segmented_control(
                 "Picture", range(1, len(samples) + 1), default=1, required=True, key="picture"
             ) or 1  # fmt: skip
@@ -202,6 +202,8 @@ def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
                 width=128,
                 alt=f"Picture {number} as the model was asked about it",
             )
+        else:
+            small.caption(f":blue[as image], {number} of {len(samples)}; the picture is not shown")
         with wide:
             pictured = mine[(mine["sample_id"] == sample_id) & (mine["kind"] != "general")]
             figure(tables.answers(_asked(pictured, track_id)), key="answers_image")

@@ -39,20 +39,16 @@ def show(row: Row) -> None:
     lead = parts[0] if parts and parts[0].run.run_id == run_id_of(str(row["run_id"])) else None
     figure(tables.facts(facts(row, lead)), key="details_facts")
     if parts and row["provenance"] != "reported":
-        _heading("What became of the questions")
-        figure(evidence.outcomes(parts), key="details_outcomes")
-    _heading("Scores")
-    figure(score_list(row), key="details_scores")
-    if len(parts) > 1:
-        st.caption(joined_note(parts))
+        _section("What became of the questions", evidence.outcomes(parts), key="outcomes")
+    note = charts.note(joined_note(parts)) if len(parts) > 1 else ""
+    _section("Scores", score_list(row) + note, key="scores")
     for part in parts:
         _judge(part, named=len(parts) > 1)
     if lead is not None:
         _parity(lead)
         said = evidence.notes(lead.record.engine)
         if said:
-            _heading("Notes of the engine")
-            figure(tables.listed(said), key="details_notes")
+            _section("Notes of the engine", tables.listed(said), key="notes")
     with st.container(horizontal=True, gap="small"):
         for part in parts:
             name = "" if part is lead else f", {about(part.record.track.id).name}"
@@ -63,8 +59,9 @@ def show(row: Row) -> None:
             )  # fmt: skip
 
 
-def _heading(text: str) -> None:
-    st.subheader(text, anchor=False)
+def _section(title: str, html: str, *, key: str) -> None:
+    """A part of the dialog; Streamlit's own headings are smaller than text there."""
+    figure(tables.heading(title) + html, key=f"details_{key}")
 
 
 def _or_warning(read: Callable[[], Found], otherwise: Found) -> Found:
@@ -84,11 +81,10 @@ def _judge(part: Part, *, named: bool) -> None:
     agreed: list[Agreement] = _or_warning(lambda: loading.agreement(part.run, judge.id), [])
     audits: list[Audit] = _or_warning(lambda: loading.audits(part.record), [])
     if agreed or audits:
-        _heading("How well are the answers read?")
         where = f" about {about(part.record.track.id).name}" if named else ""
         note = charts.note(f"The answers{where} were read by the judge {judge.id}.")
-        key = f"details_judge_{part.record.track.id}"
-        figure(note + evidence.judges(judge.id, agreed, audits), key=key)
+        html = note + evidence.judges(judge.id, agreed, audits)
+        _section("How well are the answers read?", html, key=f"judge_{part.record.track.id}")
 
 
 def _parity(part: Part) -> None:
@@ -100,15 +96,14 @@ def _parity(part: Part) -> None:
     )
     if found is None and not could_be:
         return
-    _heading("Fast against slow")
     if found is None:
-        st.caption(
-            "Not measured for this run. `ucbench parity` asks some of the questions one at a time, in "
-            "batches and with what the engine shares, and compares tokens, verdicts and scores."
+        html = charts.note(
+            "Not measured for this run. The command ucbench parity asks some of the questions one at a time, "
+            "in batches and with what the engine shares, and compares tokens, verdicts and scores."
         )
-        return
-    note = charts.note(evidence.parity_note(found, part.record.engine))
-    figure(evidence.parity(found) + note, key="details_parity")
+    else:
+        html = evidence.parity(found) + charts.note(evidence.parity_note(found, part.record.engine))
+    _section("Fast against slow", html, key="parity")
 
 
 def joined_note(parts: Sequence[Part]) -> str:

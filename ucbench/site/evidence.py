@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ucbench.format import count, fraction, interval, seconds
 from ucbench.metrics.keys import KEYS
 from ucbench.parity import ONE_AT_A_TIME, Pair, Parity
-from ucbench.record import Engine, Usage
+from ucbench.record import Counts, Engine, Usage
 from ucbench.site import tables
 from ucbench.site.charts import Reading
 from ucbench.site.loading import Agreement, Audit, Part
@@ -37,35 +37,43 @@ def way(name: str) -> str:
 
 
 def outcomes(parts: Sequence[Part]) -> str:
-    """What became of the questions of each run: the kinds of non-answer stand apart."""
-    counts = [part.counts for part in parts]
+    """What became of the questions of each run; the kinds of non-answer stand apart."""
+    found = [_outcomes(part.counts) for part in parts]
+    caption = "What became of the questions"
+    if len(found) == 1:
+        return tables.grid([(name, [cell]) for name, cell in found[0].items()], heads=[], caption=caption)
+    heads = list(dict.fromkeys(name for one in found for name in one))
     lines = [
-        ("Questions", [count(c.questions) for c in counts]),
-        ("With a verdict", [_share(c.answered, c.questions) for c in counts]),
-        ("No verdict in the answer", [_share(c.na, c.questions) for c in counts]),
-        ("Refused by the provider", [_share(c.provider_refusals, c.questions) for c in counts]),
-        ("System errors", [_share(sum(c.errors.values()), c.questions) for c in counts]),
+        (about(part.record.track.id).name, [one.get(head, "") for head in heads])
+        for part, one in zip(parts, found, strict=True)
     ]
-    kinds = sorted({kind for c in counts for kind in c.errors})
-    lines += [
-        (f"· {kind.replace('_', ' ')}", [count(c.errors.get(kind, 0)) for c in counts]) for kind in kinds
-    ]
-    if any(c.truncated for c in counts):
-        lines.append(("Cut at the token limit", [count(c.truncated) for c in counts]))
-    if any(c.verdicts is not None for c in counts):
-        lines.append(("Verdicts of the guard behind them", [count(c.verdicts) for c in counts]))
-    heads = [about(part.record.track.id).name for part in parts] if len(parts) > 1 else []
-    return tables.grid(lines, heads=heads, caption="What became of the questions")
+    return tables.grid(lines, heads=heads, caption=caption, corner="Track", cards=True)
+
+
+def _outcomes(counts: Counts) -> dict[str, str]:
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {count(n)}" for kind, n in sorted(counts.errors.items()))
+    errors = _share(sum(counts.errors.values()), counts.questions)
+    told = {
+        "Questions": count(counts.questions),
+        "With a verdict": _share(counts.answered, counts.questions),
+        "No verdict in the answer": _share(counts.na, counts.questions),
+        "Refused by the provider": _share(counts.provider_refusals, counts.questions),
+        "System errors": f"{errors}: {kinds}" if kinds else errors,
+    }
+    if counts.truncated:
+        told["Cut at the token limit"] = count(counts.truncated)
+    if counts.verdicts is not None:
+        told["Guard's verdicts behind them"] = count(counts.verdicts)
+    return told
 
 
 def _share(n: int, of: int) -> str:
+    """A count with its share, which is never rounded to none or all."""
     if not n:
         return "0"
-    return f"{count(n)} ({_small(n / of)})"
-
-
-def _small(share: float) -> str:
-    return "under .01" if share < 0.005 else fraction(share)
+    share = n / of
+    near = "all" if n == of else "over .99" if share >= 0.995 else "under .01" if share < 0.005 else ""
+    return f"{count(n)} ({near or fraction(share)})"
 
 
 def read_by(ways: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from ucbench.format import (
     rank,
     short_revision,
 )
-from ucbench.site.columns import Column, Row
+from ucbench.site.columns import RANKED_APART, Column, Row
 from ucbench.tracks.about import measured_whole
 from ucbench.types import CORRECT, NA, OPTION_LETTERS, SAFE, UNSAFE, WRONG
 
@@ -127,6 +127,8 @@ def _board_row(
     meta = [escape(identity(row))]
     if row["provenance"] != "measured":
         meta.append(f'<span class="tag">{escape(row["provenance"])}</span>')
+    elif row.get("unranked") == RANKED_APART:
+        meta.append(escape(row["unranked"]))
     elif not absent(row.get("unranked")) and row["unranked"] != NO_RANKING:
         meta.append(f"not ranked: {escape(row['unranked'])}")
     lines = "".join(f'<span class="meta">{part}</span>' for part in meta if part)
@@ -183,6 +185,11 @@ def facts(pairs: Iterable[tuple[str, Any]], *, style: str = "") -> str:
         if not absent(value) and value not in ("", MISSING)
     )
     return f'<dl class="{escape(style)}">{lines}</dl>'
+
+
+def heading(text: str) -> str:
+    """The title of a part."""
+    return f"<h3>{escape(text)}</h3>"
 
 
 def listed(items: Iterable[str]) -> str:
