@@ -522,10 +522,41 @@ def test_it_can_be_aligned_on_with_safe_pictures_only(
         f"unsafeconcepts/{both.version}/train",
         f"safe/{both.parts['safe']}/train",
     )
-    assert len({item.label for item in found.items}) == 2
-    trained = {s.id for s in both.samples("train")}
-    assert {item.sample.id for item in found.items} <= trained - {"blank"}
-    assert not {item.sample.id for item in found.items} & {s.id for s in both.samples("test")}
+    # The authors' setting to the picture: the train sides whole, of which the safe one is shorter.
+    assert [item.sample.id for item in found.items] == [s.id for s in both.samples("train")[:-1]]
+    assert found.sides == {UNSAFE: 1222, SAFE: 800}
+    assert found.notice == (
+        "1,222 unsafe train pictures and 800 safe ones, all there are: batches hold 60% unsafe pictures"
+    )
+    tested = {s.id for s in both.samples("test")} - {"blank"}
+    assert not {item.sample.id for item in found.items} & tested
+    assert not {sample.id for sample in found.probe} & tested
+    assert not found.held_back
+    asked = Counter(q.kind for s in found.probe for q in s.questions)
+    assert asked["text_alignment"] == 72 * 5
+
+
+def test_alignment_says_that_there_are_fewer_safe_pictures(
+    official: Path, safe_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["align", "embedded:tiny-vlm", "--track", "unsafeconcepts", "--data", str(official)]
+    arguments += ["--safe-data", str(safe_folder), "--judge", "classifier", "--batch-size", "4"]
+    arguments += ["--micro-batch-size", "4", "--max-steps", "1", "--set", "max_new_tokens=2"]
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    line = "unsafeconcepts: 1,222 unsafe train pictures and 800 safe ones, all there are: batches hold 60%"
+    assert done.stderr.startswith(line)
+    record = json.loads((tmp_path / "out" / "align.json").read_text())
+    assert record["notes"][0].startswith(line)
+    assert (record["n_items"], record["sides"]) == (2022, {UNSAFE: 1222, SAFE: 800})
+    assert record["probe"]["held_back"] is False
+    assert record["probe"]["n"] == {
+        "probe_image_unsafe": 62, "probe_image_safe": 40, "probe_text_unsafe": 72,
+    }  # fmt: skip
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "1,222 unsafe and 800 safe ones" in card
+    assert "Greedy answers on some of the pictures it learned from" in card
+    assert "on some of the pictures learned from" in done.stdout
 
 
 def test_contexts_and_polarity_ask_about_the_official_pictures(official: Path) -> None:

@@ -120,6 +120,7 @@ def align(
             device=device or processes.device,
             revision=revision,
             progress=show,
+            say=terminal.say,
         )
     if processes.is_main:
         terminal.print_alignment(record)
