@@ -49,6 +49,15 @@ def import_answers(
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="As was asked.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="As was asked.")] = 512,
     system_prompt: Annotated[str | None, typer.Option(help="As was put before every question.")] = None,
+    trained_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trained-on",
+            metavar="TRACK/SPLIT",
+            help="What the model was trained on, e.g. unsafeconcepts/train: it is scored on the rest. Repeat "
+            "it for others.",
+        ),
+    ] = None,
     source: Annotated[str | None, typer.Option(help="Where the answers come from, for the record.")] = None,
     judge: Annotated[
         str | None,
@@ -89,6 +98,7 @@ def import_answers(
             model=model.strip(),
             dtype=dtype,
             system_prompt=system_prompt,
+            trained_on=importing.trained_on(trained_on or ()),
             decoding=Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens),
         ),
         lambda sources: tracks.load(track, sources),
