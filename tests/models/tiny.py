@@ -75,13 +75,10 @@ def siglip(size: int, patch: int, kind: str = "siglip_vision_model") -> dict[str
     }  # fmt: skip
 
 
-def save(folder: Path, config: Any, processor: Any, seed: int, kind: Any = None) -> Path:
+def fill(model: Any, head: Any = None) -> None:
     """Random weights, large enough for answers to depend on picture and question."""
     import torch
-    from transformers import AutoModelForImageTextToText
 
-    torch.manual_seed(seed)
-    model = (kind(config) if kind else AutoModelForImageTextToText.from_config(config)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1 or "query_tokens" in name:
@@ -89,11 +86,21 @@ def save(folder: Path, config: Any, processor: Any, seed: int, kind: Any = None)
                 weight.normal_(0, 0.3 if vision else weight[0].numel() ** -0.5 * 1.5)
             elif "gate" in name and weight.ndim:  # Mllama's, zero at first: no picture would be seen
                 weight.fill_(1.0)
-        head = (model.model if kind else model).get_output_embeddings().weight
+        head = (head or model).get_output_embeddings().weight
         head.mul_(3)
         head[2].mul_(1.5)  # some answers end before the limit
     if hasattr(model, "generation_config"):
         model.generation_config.eos_token_id = 2
+
+
+def save(folder: Path, config: Any, processor: Any, seed: int, kind: Any = None) -> Path:
+    """A checkpoint with random weights; `kind` is the class that wraps the model, where there is one."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(seed)
+    model = (kind(config) if kind else AutoModelForImageTextToText.from_config(config)).eval()
+    fill(model, model.model if kind else None)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -403,6 +410,71 @@ def llava_next(folder: Path, template: str | None = None) -> Path:
     return save(folder, config, processor, 9)
 
 
+def glm4v(folder: Path, template: str | None = None) -> Path:
+    """Of no family, with a processor that holds one of videos."""
+    from transformers import AutoConfig, Glm4vImageProcessorPil
+
+    named = {
+        "image": "<|image|>", "video": "<|video|>",
+        "image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>",
+        "video_start": "<|begin_of_video|>", "video_end": "<|end_of_video|>",
+    }  # fmt: skip
+    words = tokenizer(*named.values())
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 4]}
+    config = AutoConfig.for_model(
+        "glm4v",
+        vision_config={
+            "depth": 2, "hidden_size": 32, "num_heads": 4, "image_size": 32, "patch_size": 4,
+            "out_hidden_size": HIDDEN, "intermediate_size": 48,
+        },
+        text_config=text_config(
+            "glm4v_text", words, rope_parameters={**rope, "partial_rotary_factor": 1.0}
+        ).to_dict(),
+        **{f"{name}_token_id": words.convert_tokens_to_ids(token) for name, token in named.items()},
+    )  # fmt: skip
+    images = Glm4vImageProcessorPil(
+        size={"shortest_edge": 64, "longest_edge": 1600}, patch_size=4, merge_size=2, temporal_patch_size=2
+    )
+    usual = chat("<|begin_of_image|><|image|><|end_of_image|>", bos=False)
+    save(folder, config, _Parts(images, words, template or usual), 10)
+    edit(folder / "preprocessor_config.json", processor_class="Glm4vProcessor")
+    return folder
+
+
+def gemma4(folder: Path, template: str | None = None) -> Path:
+    """Of no family, with a processor that holds one of videos and one of sounds."""
+    from transformers import AutoConfig, Gemma4ImageProcessorPil
+
+    named = {
+        "boi_token": "<boi>", "eoi_token": "<eoi>", "image_token": "<image_soft>", "audio_token": "<audio>",
+        "boa_token": "<boa>", "eoa_token": "<eoa>",
+    }  # fmt: skip
+    words = tokenizer("<|video|>", **named)
+    ids = {name: words.convert_tokens_to_ids(token) for name, token in named.items()}
+    config = AutoConfig.for_model(
+        "gemma4",
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 4, "head_dim": 8, "patch_size": 4, "pooling_kernel_size": 2,
+            "position_embedding_size": 1024,
+        },
+        audio_config=None,
+        text_config=text_config(
+            "gemma4_text", words, head_dim=12, global_head_dim=12, hidden_size_per_layer_input=8,
+            vocab_size_per_layer_input=len(words), sliding_window=8, tie_word_embeddings=False,
+            layer_types=["sliding_attention", "full_attention"],
+        ).to_dict(),
+        tie_word_embeddings=False,
+        video_token_id=words.convert_tokens_to_ids("<|video|>"),
+        eoa_token_index=ids.pop("eoa_token"),
+        **{f"{name}_id": token for name, token in ids.items()},
+    )  # fmt: skip
+    images = Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70)
+    save(folder, config, _Parts(images, words, template or chat("<image_soft>")), 11)
+    write(folder / "processor_config.json", {"processor_class": "Gemma4Processor", "image_seq_length": 70})
+    return folder
+
+
 @dataclass(frozen=True)
 class _Parts:
     """What a processor consists of, for classes that cannot be made without torchvision."""
@@ -430,5 +502,6 @@ BUILDERS: dict[str, Callable[[Path, str | None], Path]] = {
     for build in (
         llava, instructblip, qwen2_vl, qwen2_5_vl, qwen3_vl, idefics3, smolvlm, gemma3, internvl, pixtral,
         mistral3, llava_onevision, mllama, shieldgemma2, llava_next,
+        glm4v, gemma4,
     )
 }  # fmt: skip
