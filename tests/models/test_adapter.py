@@ -28,7 +28,7 @@ from ucbench.tracks import registry as tracks
 from ucbench.types import Sample
 
 BASE = "embedded:tiny-vlm"
-NEW_TOKENS = 40
+NEW_TOKENS = 16
 LANGUAGE_MODEL = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
 
@@ -62,9 +62,9 @@ def copy(adapter: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pictograms() -> list[Sample]:
-    """Three pictures, and the blank one with a few of its questions."""
-    samples = tracks.load("pictograms").samples(limit=4)
-    return [replace(sample, questions=sample.questions[:12]) for sample in samples]
+    """Two pictures, and the blank one, with a few of their questions."""
+    samples = tracks.load("pictograms").samples(limit=3)
+    return [replace(sample, questions=sample.questions[:5]) for sample in samples]
 
 
 def load(name: object, **options: Any) -> LocalVLM:
@@ -358,7 +358,7 @@ def test_the_training_split_is_refused(copy: Path, tmp_path: Path) -> None:
 def test_the_command_line(copy: Path, tmp_path: Path) -> None:
     aligned(copy)
     done = subprocess.run(
-        [sys.executable, "-m", "ucbench.cli", "evaluate", str(copy), "--limit", "2",
+        [sys.executable, "-m", "ucbench.cli", "evaluate", str(copy), "--limit", "1",
          "--max-new-tokens", "40", "--out", str(tmp_path / "runs")],
         capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip

@@ -71,7 +71,7 @@ def test_options_stand_in_the_record(
         (("--device", "abacus"), "abacus"),
         (("--attention", "guess"), "guess"),
         (("--template", "vicuna"), "vicuna"),
-        (("--revision", "main"), "has no revision main"),
+        (("--revision", "main"), "has no revision main"),  # a folder; of the Hub, see test_hub.py
         (("--guard", "nobody"), "nobody"),
     ],
 )

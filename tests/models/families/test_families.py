@@ -96,6 +96,19 @@ def plainly(vlm: LocalVLM, folder: Path, samples: list[Sample]) -> Tokens:
     return tokens
 
 
+def watch_masks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The attention mask of every batch that is decoded from now on."""
+    masks: list[torch.Tensor] = []
+    original = Decoder.__call__
+
+    def watch(self: Decoder, model: Any, rows: Any, **inputs: Any) -> list[list[int]]:
+        masks.append(inputs["attention_mask"].long())
+        return original(self, model, rows, **inputs)
+
+    monkeypatch.setattr(Decoder, "__call__", watch)
+    return masks
+
+
 def test_every_family_is_here() -> None:
     """ShieldGemma writes no text and is compared in guards/, Llama 4 in test_llama4.py."""
     types = {"llava" if name == "pixtral" else name for name, ways in WAYS.items() if len(ways) > 1}
@@ -104,20 +117,29 @@ def test_every_family_is_here() -> None:
 
 @pytest.mark.parametrize("family", WAYS)
 def test_every_way_gives_the_tokens_of_plain_generate(
-    family: str, load: Callable[[str], LocalVLM], checkpoint: Callable[..., Path], pictures: list[Sample]
-) -> None:
+    family: str, load: Callable[[str], LocalVLM], checkpoint: Callable[..., Path], pictures: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """In one batch of mixed pictures, in small ones, and one at a time."""
     vlm = load(family)
     assert vlm.ways == WAYS[family]
     assert vlm.engine_path == WAYS[family][0]
     expected = plainly(vlm, checkpoint(family), pictures)
     assert len({tuple(new) for new in expected.values()}) > len(expected) // 2, "answers must differ"
+    masks = watch_masks(monkeypatch)
     for way in WAYS[family]:
         vlm.use(way)
         for batch_size in (3, 64) if way != "one_at_a_time" else (64,):
             tokens, answers = ask(vlm, pictures, batch_size)
             assert tokens == expected, (way, batch_size)
         assert not [answer for answer in answers if answer.error]
+        # Padded on the left: every answer begins right behind its prompt. Only a shared prefix, which is
+        # padded by itself, may have pads behind it.
+        (*_, mask) = masks
+        assert mask[:, -1].all()
+        assert (way == "one_at_a_time") == bool(mask.all())
+        if way != "shared_prefix":
+            assert (mask.diff(dim=1) >= 0).all()
 
 
 @pytest.mark.parametrize("family", WAYS)
@@ -133,30 +155,6 @@ def test_extreme_pictures_are_answered_or_one_typed_error(
     assert all(answers == alone for answers in others)
     assert {a.sample_id for a in alone.values() if a.error} == REFUSED.get(family, set())
     assert {a.error for a in alone.values()} <= {None, "bad_image"}
-
-
-@pytest.mark.parametrize("family", WAYS)
-def test_prompts_are_padded_on_the_left(
-    family: str, load: Callable[[str], LocalVLM], pictures: list[Sample], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every answer begins right behind its prompt; only a shared prefix may be followed by pads."""
-    vlm = load(family)
-    masks: dict[str, Any] = {}
-    original = Decoder.__call__
-
-    def watch(self: Decoder, model: Any, rows: Any, **inputs: Any) -> list[list[int]]:
-        masks[vlm.engine_path] = inputs["attention_mask"]
-        return original(self, model, rows, **inputs)
-
-    monkeypatch.setattr(Decoder, "__call__", watch)
-    for way in vlm.ways:
-        vlm.use(way)
-        ask(vlm, pictures, 64)
-        mask = masks[way].long()
-        assert mask[:, -1].all()
-        assert (way == "one_at_a_time") == bool(mask.all())
-        if way != "shared_prefix":
-            assert (mask.diff(dim=1) >= 0).all()
 
 
 @pytest.mark.parametrize("family", WAYS)
