@@ -373,9 +373,18 @@ def test_an_incomplete_set_is_on_the_record(copy: Path, tiny_llava: Path, tmp_pa
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"unsafe_concept": "Jaywalking"}, r"line 4 names a concept that is not among the 75: 'Jaywalking'"),
-        ({"unsafe_concept": ""}, r"line 4 has no unsafe_concept"),
-        ({"image_filename": None}, r"line 4 has no image_filename"),
+        (
+            {"unsafe_concept": "Jaywalking"},
+            r"line 4 names a concept that is not among the 75: 'Jaywalking'; write it as the benchmark does",
+        ),
+        (
+            {"unsafe_concept": ""},
+            r"line 4 has no unsafe_concept, .*; such as \{\"image_filename\": \"images/0",
+        ),
+        (
+            {"image_filename": None},
+            r"line 4 has no image_filename, the path .*; such as \{\"image_filename\"",
+        ),
         ({"image_filename": "images/0.png"}, r"names images/0.png twice"),
         (
             {"unsafe_concept": "Arson", "category": "Hate"},
@@ -395,8 +404,8 @@ def test_a_spoilt_row_is_named(change: dict[str, Any], problem: str, copy: Path)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"option_str": "A: x \nB: y \nC: z"}, r"line 4 has no option_str of the form"),
-        ({"correct_option": "E"}, r"line 4 has no option_str of the form"),
+        ({"option_str": "A: x \nB: y \nC: z"}, r"line 4 has no option_str of the form 'A: .*; write both"),
+        ({"correct_option": "E"}, r"line 4 has no option_str of the form .* correct_option A, B, C or D"),
         ({"image_filename": "images/9999.png"}, r"has no options for images/3.png"),
         ({"unsafe_concept": "Arson", "category": None}, r"says that images/3.png shows Arson"),
     ],
@@ -414,10 +423,10 @@ def test_spoilt_options_are_named(change: dict[str, Any], problem: str, copy: Pa
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is empty"),
+        (b"", "is empty; it should have a line for each picture, such as"),
         (b"\xff\xfe", "is not UTF-8"),
-        (b'{"image_filename": "images/0.png"', "line 1 is no JSON"),
-        (b"[]", "line 1 is no JSON object"),
+        (b'\n{"image_filename": "images/0.png"', r"line 2 is no JSON .*; write one object a line, such as"),
+        (b"[]", "line 1 is no JSON object; write one a line, such as"),
     ],
 )
 def test_a_file_that_is_no_metadata(content: bytes, problem: str, official: Path, tmp_path: Path) -> None:

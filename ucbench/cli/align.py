@@ -19,6 +19,8 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     SafeData,
     Stream,
+    check_hardware,
+    check_place,
     look_for_data,
     resumable,
 )
@@ -81,6 +83,7 @@ def align(
     from ucbench import terminal
     from ucbench.align import run, settings
     from ucbench.align.output import default_folder
+    from ucbench.judges import registry as judges
     from ucbench.tracks import registry as tracks
     from ucbench.tracks.sources import Sources
     from ucbench.world import world
@@ -100,6 +103,10 @@ def align(
         given=settings.pairs(set_ or []),
     )
     folder = out or default_folder(model, wanted)
+    check_hardware(dtype, device)
+    check_place(folder)
+    if not isinstance(wanted, settings.SFTSettings | settings.DPOSettings):
+        judges.check_name(wanted.reward.judge, rewarding=True)
     sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete, stream=stream)
     chosen_track = tracks.load(track, sources)
     processes = world()
@@ -171,6 +178,10 @@ def align_report(
     from ucbench.tracks.sources import Sources
     from ucbench.world import world
 
+    check_hardware(dtype, device)
+    check_place(out)
+    for name in (judge, second_judge):
+        judges.check_name(name)
     processes = world()
     tuned = report.adapters(adapter or [])
     sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete, stream=stream)

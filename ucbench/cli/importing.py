@@ -16,6 +16,7 @@ from ucbench.cli.options import (
     Questions,
     SafeData,
     Stream,
+    check_place,
     check_text,
     split_of,
 )
@@ -89,6 +90,7 @@ def import_answers(
 
     for option, text in (("--model", model), ("--system-prompt", system_prompt), ("--source", source)):
         check_text(option, text)
+    check_place(out)
     if not model.strip():
         raise UcbenchError("--model must name the model")
     row = tracks.row(track)

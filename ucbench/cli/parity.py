@@ -21,7 +21,10 @@ from ucbench.cli.options import (
     SafeData,
     Stream,
     Template,
+    check_hardware,
+    check_place,
     check_text,
+    look_for_data,
     resumable,
     split_of,
 )
@@ -76,10 +79,15 @@ def parity(
     from ucbench.tracks.sources import Sources
 
     check_text("--system-prompt", system_prompt)
+    check_hardware(dtype, device)
+    check_place(out)
     sources = Sources(
         data, metadata, perception_metadata, questions, safe_data, allow_incomplete, stream=stream
     )
-    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
+    chosen_track, judge_name = tracks.load(track, sources), judge or scoring(track).judge
+    judges.check_name(judge_name)
+    look_for_data(chosen_track)
+    chosen_judge = judges.load(judge_name)
     vlm = models.load(
         model,
         decoding=Decoding(max_new_tokens=max_new_tokens),
