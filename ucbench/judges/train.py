@@ -104,10 +104,11 @@ def train(
     """Fit a classifier of `kind` on the answers in `data` and write it to the new folder `out`.
 
     The state after each epoch is kept beside `out`, in `out.unfinished`, until `out` is there; with `resume`
-    a fitting that was cut off goes on from it. `base` is `tiny` (the project's own small classifier of that kind), a folder with RoBERTa's weights,
-    config.json and tokenizer, or a Hub id. The folder holds `model.safetensors` (the official names), its
-    config.json and tokenizer.json, `training.json` (what is returned) and a README; it appears whole or
-    not at all. Raises `UcbenchError` for bad data or settings, `ModelError`, `AccessError`, `StoreError`.
+    a fitting that was cut off goes on from it. `base` is `tiny` (the project's own small classifier of that
+    kind), a folder with RoBERTa's weights, config.json and tokenizer, or a Hub id. The folder holds
+    `model.safetensors` (the official names), its config.json and tokenizer.json, `training.json` (what is
+    returned) and a README; it appears whole or not at all. Raises `UcbenchError` for bad data or settings,
+    `ModelError`, `AccessError`, `StoreError`.
     """
     import torch
 
