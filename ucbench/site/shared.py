@@ -58,12 +58,13 @@ def choose_track(board: LoadedBoard) -> str:
     known = known_tracks(board)
     if len(known) > SIDE_BY_SIDE:
         chosen = linked(
-            st.selectbox, "Track", known, key="track", default=known[0], format_func=track_name, width=340
-        )
+            st.selectbox, "Track", known, key="track", default=known[0], everywhere=True,
+            format_func=track_name, width=340,
+        )  # fmt: skip
     else:
         chosen = linked(
-            st.segmented_control, "Track", known, key="track", default=known[0], required=True,
-            format_func=track_name, label_visibility="collapsed",
+            st.segmented_control, "Track", known, key="track", default=known[0], everywhere=True,
+            required=True, format_func=track_name, label_visibility="collapsed",
         )  # fmt: skip
     return chosen or known[0]
 
