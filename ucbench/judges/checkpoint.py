@@ -121,7 +121,7 @@ class Place:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(
-        self, model: torch.nn.Module, fitter: Fitter, order: Random, identity: Mapping[str, Any], device: str
+        self, model: torch.nn.Module, fitter: Fitter, order: Random, identity: Mapping[str, Any]
     ) -> tuple[Progress, Weights]:
         """Put everything into the last state; returns how far it is, and the best epoch's weights.
 
@@ -138,13 +138,14 @@ class Place:
             model.load_state_dict(load_file(path / "model.safetensors"))
             later = progress.best_epoch != len(progress.curve)
             best = load_file(path / "best.safetensors") if later else weights(model)
-            learner = torch.load(path / "learner.pt", map_location=device, weights_only=True)
+            # The optimiser takes its moments to where the weights are.
+            learner = torch.load(path / "learner.pt", map_location="cpu", weights_only=True)
             fitter.restore(learner)
             generators = learner["generators"]
             order.setstate(generators["order"])
-            torch.set_rng_state(generators["torch"].cpu())
+            torch.set_rng_state(generators["torch"])
             if torch.cuda.is_available() and len(generators["cuda"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all([one.cpu() for one in generators["cuda"]])
+                torch.cuda.set_rng_state_all(generators["cuda"])
         except StoreError:
             raise
         except Exception as error:  # Anything can be wrong with damaged files.

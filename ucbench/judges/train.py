@@ -314,7 +314,7 @@ def _fit(
     random = Random(settings.seed)
     progress, kept = Progress(), weights(model)
     if place.kept():
-        progress, kept = place.restore(model, fitter, random, identity, device)
+        progress, kept = place.restore(model, fitter, random, identity)
     while not progress.ended(settings.epochs, settings.patience):
         number = len(progress.curve) + 1
         losses = [fitter.step(batch) for batch in epoch(learnt, settings.batch_size, random)]
