@@ -124,6 +124,9 @@ def judges(own: str, agreed: Sequence[Agreement], audits: Sequence[Audit]) -> st
                 between = interval(reading.low, reading.high)
                 lines.append((f"{who}, {of}", [fraction(reading.value), between, "", count(n)]))
     heads = ["Same label", "95% interval", "Kappa", "Answers"]
+    used = [place for place in range(len(heads)) if any(cells[place] for _, cells in lines)]
+    lines = [(name, [cells[place] for place in used]) for name, cells in lines]
+    heads = [heads[place] for place in used]
     caption = f"How far others agree with the judge {own}"
     return tables.grid(lines, heads=heads, caption=caption, corner="Compared with", cards=True)
 
