@@ -7,7 +7,16 @@ import streamlit as st
 from ucbench.board import RANK_KEY
 from ucbench.restricted import MARK
 from ucbench.site import charts, details, findings, tables
-from ucbench.site.columns import BY_KEY, columns_of, covered_by, filled, ordered, select, set_apart
+from ucbench.site.columns import (
+    BY_KEY,
+    columns_of,
+    covered_by,
+    filled,
+    ordered,
+    select,
+    set_apart,
+    without_ranks,
+)
 from ucbench.site.component import figure
 from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, csv, track_note
 from ucbench.site.track_views import view
@@ -31,7 +40,9 @@ if board is None:
 track = choose_track(board)
 everything = board.of_track(track)
 ranks = RANK_KEY in about(track.partition(MARK)[0]).scores
-if ranks and MARK not in track:
+if not ranks:
+    everything = without_ranks(everything)
+elif MARK not in track:
     everything = set_apart(everything, tables.on_test_split)
 track_note(track)
 

@@ -78,12 +78,18 @@ def filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]
 
 #: Why a row of the test split has no rank among rows of the whole set.
 RANKED_APART = "ranked there alone"
+_NO_RANK = {"rank_low": None, "rank_high": None, "ranked_among": None}
 
 
 def set_apart(rows: Sequence[Row], test_only: Callable[[Row], bool]) -> list[Row]:
     """Rows beside others that were asked more: those of the test split keep their scores without a rank."""
-    no_rank = {"rank_low": None, "rank_high": None, "ranked_among": None, "unranked": RANKED_APART}
-    return [{**row, **no_rank} if test_only(row) and not absent(row.get("rank_low")) else row for row in rows]
+    apart = {**_NO_RANK, "unranked": RANKED_APART}
+    return [{**row, **apart} if test_only(row) and not absent(row.get("rank_low")) else row for row in rows]
+
+
+def without_ranks(rows: Sequence[Row]) -> list[Row]:
+    """Rows as a track without a ranking shows them: those of joined runs have a rank for another track."""
+    return [{**row, **_NO_RANK} for row in rows]
 
 
 def covered_by(columns: Sequence[Column]) -> str:
