@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ucbench.align.record import AlignRecord
 from ucbench.files import write_text
 from ucbench.format import fraction, interval
+from ucbench.types import SAFE, UNSAFE
 
 if TYPE_CHECKING:
     from ucbench.align.report_record import Outcome
@@ -29,6 +30,9 @@ _PROBE = {
     "probe_text_safe": "safe concepts in words judged safe",
 }
 
+_HELD_BACK = "pictures held back from training"
+_LEARNED = "some of the pictures it learned from, none of the train split being left over"
+
 _CARD = """---
 base_model: {base_model}
 library_name: peft
@@ -45,7 +49,7 @@ base, unchanged.
 
 ## What changed
 
-Greedy answers on pictures held back from training, read by the judge `{judge}`, which did not reward; an
+Greedy answers on {probed}, read by the judge `{judge}`, which did not reward; an
 answer that could not be read counts as wrong.
 
 | share of answers | before | after | n |
@@ -54,8 +58,8 @@ answer that could not be read counts as wrong.
 {measured}
 ## How it was trained
 
-- Data: {n_items:,} pictures of track `{track}` (version {track_version}, split train), as many safe as unsafe
-  ones, each with one of the five alignment questions at random.
+- Data: {n_items:,} pictures of track `{track}` (version {track_version}, split train), {sides},
+  each with one of the five alignment questions at random.
 - {steps:,} steps, {answers:,} answers, {minutes:.1f} minutes; {parameters:,} trainable parameters.
 {reward}- Settings (preset `{preset}`):
 
@@ -91,9 +95,10 @@ def render(record: AlignRecord, measured: Mapping[str, tuple[str, str]] | None =
 
     `measured` adds a table of test scores: score key -> (before, after), as written for people.
     """
-    rows, judge = [], "rules"
+    rows, judge, probed = [], "rules", _HELD_BACK
     if record.probe:
         judge = record.probe.judge
+        probed = _HELD_BACK if record.probe.held_back else _LEARNED
         rows = [
             f"| {title} | {fraction(record.probe.before.get(key))} | {fraction(record.probe.after.get(key))} "
             f"| {record.probe.n[key]:,} |"
@@ -108,6 +113,8 @@ def render(record: AlignRecord, measured: Mapping[str, tuple[str, str]] | None =
         method_title=record.method.upper(),
         method_long=_METHODS[record.method],
         judge=judge,
+        probed=probed,
+        sides=_sides(record),
         rows="\n".join(rows),
         measured=_measured(record, measured) if measured else "",
         n_items=record.n_items,
@@ -133,6 +140,11 @@ def refresh(folder: Path, record: AlignRecord, outcome: Outcome) -> None:
         if key in outcome.before
     }
     write_text(folder / "README.md", render(record, written))
+
+
+def _sides(record: AlignRecord) -> str:
+    unsafe, safe = (record.sides.get(label, 0) for label in (UNSAFE, SAFE))
+    return "as many safe as unsafe ones" if unsafe == safe else f"{unsafe:,} unsafe and {safe:,} safe ones"
 
 
 def _written(score: Score) -> str:
