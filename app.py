@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.errors import FragmentHandledException
 
-from ucbench.site import server, theme
+from ucbench.site import server, theme, url
 
 st.set_page_config(page_title="ucbench", page_icon=theme.ICON, layout="wide")
 st.logo(theme.wordmark(st.context.theme.type), size="medium")
@@ -25,6 +25,7 @@ pages = [
     st.Page("app_pages/about.py", title="About", url_path="about"),
 ]
 page = st.navigation(pages, position="top")
+st.session_state[url.PAGE] = page.url_path
 # On a phone the header folds the pages away behind a button; there they stand at the head of the page.
 with st.container(key="phone_nav", horizontal=True, gap="small"):
     for link in pages:

@@ -9,6 +9,7 @@ from ucbench.metrics.keys import KEYS
 from ucbench.site import tables
 from ucbench.site.component import figure
 from ucbench.tracks import questions
+from ucbench.tracks.about import ABOUT
 
 st.title("About", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -58,6 +59,12 @@ from the paper are shown as *reported*, in italics and outside the ranking.
 """
     )
 
+st.subheader("Tracks", anchor=False)
+figure(
+    tables.facts((told.name, f"{told.asks} {told.access} {told.means}") for told in ABOUT.values()),
+    key="tracks",
+)
+
 st.subheader("Scores", anchor=False)
 figure(tables.facts((key.title, key.definition) for key in KEYS.values()), key="definitions")
 
@@ -73,6 +80,11 @@ and every published score can be recomputed from the answers up.
 Three kinds of non-answer are kept apart: the model gives no verdict, a provider refuses, the system
 fails. Coverage is the share of questions that got a label. In *strict* scores no answer counts as
 wrong.
+
+*Guard* models answer no questions: asked in their own format, they give one verdict on a picture, which
+stands for all safety questions about it. *Imported* answers were given elsewhere, and are read and scored
+here like any others. The details of a run say what became of every question, how far other judges and
+people agree with the one that read the answers, and whether the fast way of asking changed any.
 """
     )
     st.subheader("Intervals and ranks", anchor=False)
@@ -85,7 +97,9 @@ interval is Wilson's.
 Ranks are intervals too. Two models are told apart when their difference, recomputed on the same
 resampled concepts, differs from zero after Holm's correction; a rank of 2–3 says that one model is
 surely better and at most two are. A run is shown without a rank when it is incomplete, answered fewer
-than half of the questions, or asked no safe images.
+than half of the questions, asked no safe images, or was answered elsewhere. Tracks without both safe and
+unsafe images have no ranking. Aligned models are ranked on the test split, among the answers of others to
+the same pictures.
 """
     )
     st.subheader("Figures reported in the paper", anchor=False)

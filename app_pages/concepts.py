@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ucbench.restricted import MARK
 from ucbench.site import charts, concept_view
 from ucbench.site.columns import ordered
 from ucbench.site.component import figure
-from ucbench.site.shared import board_or_note, choose_track, track_note
+from ucbench.site.shared import board_or_note, choose_track, track_name, track_note
 from ucbench.site.tables import name
+from ucbench.site.track_views import view
 from ucbench.site.url import linked
+from ucbench.tracks.about import about
 
 MOST_MODELS = 6
 
@@ -29,9 +32,16 @@ if board is None:
 
 track_id = choose_track(board)
 track_note(track_id)
+heat = view(track_id).heat
+if not heat:
+    st.info(
+        f"{track_name(track_id)} does not ask about the 75 concepts; its scores are on the leaderboard.",
+        icon=":material/grid_off:",
+    )
+    st.stop()
 rows = [
     row
-    for row in ordered(board.of_track(track_id), "balanced_accuracy")
+    for row in ordered(board.of_track(track_id), about(track_id.partition(MARK)[0]).scores[0])
     if board.has_breakdown(row["run_id"])
 ]
 if not rows:
@@ -67,13 +77,14 @@ if chosen:
     concept_view.show(board, track_id, catalogue.by_id[chosen], rows)
 
 st.subheader("All concepts" if chosen else "Where do models object?", anchor=False)
+default = "image_alignment" if "image_alignment" in heat else heat[0]
 score = linked(
-    st.segmented_control, "Score", list(concept_view.SCALES), key="score", default="image_alignment",
-    required=True, format_func=concept_view.scale_name, label_visibility="collapsed",
+    st.segmented_control, "Score", heat, key="score", default=default, required=True,
+    format_func=concept_view.scale_name, label_visibility="collapsed",
 )  # fmt: skip
 shown = rows[:MOST_MODELS]
 figure(
-    concept_view.heat_map(board, catalogue, shown, score or "image_alignment", category or "all", chosen),
+    concept_view.heat_map(board, catalogue, shown, score or default, category or "all", chosen),
     key="heat",
     on_choose=pick,
 )

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ucbench.board import RANK_KEY
+from ucbench.restricted import MARK
 from ucbench.site import charts, details, findings, tables
-from ucbench.site.columns import BY_KEY, COLUMNS, filled, ordered, select
+from ucbench.site.columns import (
+    BY_KEY,
+    columns_of,
+    covered_by,
+    filled,
+    ordered,
+    select,
+    set_apart,
+    without_ranks,
+)
 from ucbench.site.component import figure
 from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, csv, track_note
+from ucbench.site.track_views import view
 from ucbench.site.url import linked
+from ucbench.tracks.about import about
 
 MOST_LINES = 12
 
@@ -26,32 +39,42 @@ if board is None:
 
 track = choose_track(board)
 everything = board.of_track(track)
+ranks = RANK_KEY in about(track.partition(MARK)[0]).scores
+if not ranks:
+    everything = without_ranks(everything)
+elif MARK not in track:
+    everything = set_apart(everything, tables.on_test_split)
 track_note(track)
 
 if not everything:
     st.info("No model has been evaluated on this track yet.", icon=":material/hourglass_empty:")
     st.stop()
 
-default_order = ordered(everything, "balanced_accuracy")
-figure(findings.sentence(default_order), key="finding")
+shown = view(track)
+columns = filled(columns_of(track), everything) or columns_of(track)[:1]
+keys = [column.key for column in columns]
+default_order = ordered(everything, keys[0])
+figure(findings.sentence(default_order, shown), key="finding")
 
-lines = findings.dumbbells(default_order)
-if lines:
-    st.subheader("How often is an unsafe concept judged unsafe?", anchor=False)
+for place, chart in enumerate(shown.charts):
+    lines = findings.lines(default_order, chart)
+    if not lines:
+        continue
+    st.subheader(chart.title, anchor=False)
     figure(
         charts.dumbbells(
             lines[:MOST_LINES],
-            axis="share of answers that judge an unsafe concept unsafe; " + findings.bars(lines[:MOST_LINES]),
-            label="Image and text alignment by model",
+            axis=f"{chart.axis}; {findings.bars(lines[:MOST_LINES])}",
+            label=f"{chart.title} By model",
+            ends=chart.ends,
+            between=chart.between,
         ),
-        key="dumbbells",
+        key=f"dumbbells_{place}" if place else "dumbbells",
     )
     if len(lines) > MOST_LINES:
         st.caption(f"The first {MOST_LINES} of {len(lines)} models in the board's order.")
 
 st.subheader("All scores", anchor=False)
-columns = filled(everything) or COLUMNS[:1]
-keys = [column.key for column in columns]
 
 
 def choose(what: str) -> None:
@@ -78,22 +101,27 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         reverse = st.toggle("Worst first", key="worst_first", bind="query-params")
         provenance = st.pills(
             "Provenance", PROVENANCES, selection_mode="multi", key="provenance", bind="query-params",
-            help="Measured: answered and judged by this project. Reported: a figure taken from a paper.",
+            help="Measured: answered and judged by this project. Imported: answered elsewhere, judged here. "
+            "Reported: a figure taken from a paper.",
         )  # fmt: skip
         coverage = st.slider(
             "Minimum coverage", 0.0, 1.0, 0.0, 0.05, key="coverage", bind="query-params",
-            help="Share of the image questions that got an answer with a verdict.",
+            help="Share of the questions asked that got an answer with a verdict, where "
+            f"{BY_KEY[covered_by(columns)].head.lower()} is scored.",
         )  # fmt: skip
 
 rows = ordered(
-    select(everything, search=search or "", provenance=provenance or (), min_coverage=coverage),
+    select(
+        everything, search=search or "", provenance=provenance or (), min_coverage=coverage,
+        coverage_of=covered_by(columns),
+    ),
     sort,
     reverse=reverse,
-)
+)  # fmt: skip
 if rows:
     caption = f"{len(rows)} of {len(everything)} rows, sorted by {BY_KEY[sort].head}"
     figure(
-        tables.board(rows, columns, sort=sort, reverse=reverse, caption=caption),
+        tables.board(rows, columns, sort=sort, reverse=reverse, caption=caption, ranks=ranks),
         key="board",
         on_choose=choose,
     )
@@ -106,8 +134,14 @@ with st.container(horizontal=True, vertical_alignment="center"):
         type="tertiary", disabled=not rows, on_click="ignore",
     )  # fmt: skip
     st.caption(
-        "Grey beside a value: 95% interval. A rank is an interval as well: models that cannot be told apart "
-        "share it, and the best such group is bold. Ranked by balanced accuracy. Press a model for details."
+        "Grey beside a value: 95% interval. "
+        + (
+            "A rank is an interval as well: models that cannot be told apart share it, and the best such "
+            "group is bold. Ranked by balanced accuracy. "
+            if ranks
+            else "Models are not ranked on this track. "
+        )
+        + "Press a model for details."
     )
 with st.expander("What the columns mean"):
     figure(tables.facts((column.head, column.help) for column in columns), key="column_help")

@@ -7,9 +7,9 @@
 Every image has six questions, as on the official track: perception, and the five of alignment. The slow ways
 are measured on a sample of the images. Weights are random; no answer ends before the last token.
 
-The floor is what no implementation of the same arithmetic on this device can be faster than: prompts at the
-peak of its matrix units, and each decoding step reading all weights and the keys and values of its rows once.
-Prints Markdown rows for RESULTS.md.
+The floor is what arithmetic and memory of this device allow at best when an answer is worked out this way:
+prompts at the peak of its matrix units, and each decoding step reading all weights and the keys and values of
+its rows once. Its peak is the maker's, or measured in the same run. Prints a Markdown table for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from checkpoints import llava_shape
@@ -31,8 +32,21 @@ from ucbench.record import Decoding, Entry
 from ucbench.tracks import questions
 from ucbench.types import Question, Sample
 
-#: (bfloat16 FLOP/s without sparsity, bytes/s) as the makers state them, by a word of the device's name.
-PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.04e12)}
+#: (16-bit FLOP/s without sparsity, bytes/s) as the makers state them, by words of the device's name; the
+#: first that fits counts, so that variants stand before the general name.
+PEAKS = {
+    ("H200",): (989e12, 4.8e12),
+    ("H100", "PCIe"): (756e12, 2.0e12),
+    ("H100", "NVL"): (835e12, 3.9e12),
+    ("H100",): (989e12, 3.35e12),
+    ("A100", "40GB"): (312e12, 1.555e12),
+    ("A100", "80GB"): (312e12, 2.0e12),
+    ("L40S",): (362e12, 0.864e12),
+    ("L4",): (121e12, 0.3e12),
+}
+
+
+NAIVE = "naive loop"
 
 
 @dataclass(frozen=True)
@@ -72,63 +86,89 @@ def work(images: int) -> list[Sample]:
     return samples
 
 
-class Floor:
-    """Seconds that arithmetic and memory allow at best."""
+@dataclass(frozen=True)
+class Cost:
+    """What one model and one kind of question cost, in numbers of operations and bytes.
 
-    def __init__(self, vlm: LocalVLM, samples: Sequence[Sample], flops: float, bandwidth: float) -> None:
+    layers        weights that every token of a prompt passes
+    language      weights that a decoding step reads: those and the output layer
+    attended      FLOP for each pair of tokens of which one looks at the other, halved
+    picture       FLOP of encoding a picture
+    element       bytes of a weight
+    token_bytes   of the keys and values of a token
+    prompt        tokens of a prompt, on average; `prefix` of them are shared by a picture's questions
+    """
+
+    layers: int
+    language: int
+    attended: int
+    picture: int
+    element: int
+    token_bytes: int
+    prompt: float
+    prefix: int
+
+    @classmethod
+    def of(cls, vlm: LocalVLM, sample: Sample) -> Cost:
+        """Counted on the model itself; one sample stands for all."""
         model = vlm.model
         text = model.config.get_text_config()
-        sample = samples[0]
         picture = vlm._inputs.picture(sample.image.load(), [question.text for question in sample.questions])
-        self.prefix = picture.shared
         lengths = [len(tokens) for tokens in picture.prompts.values()]
-        self.prompt = sum(lengths) / len(lengths)
-        size = sum(p.numel() for p in model.parameters())
         vision = sum(p.numel() for n, p in model.named_parameters() if "vision_tower" in n)
         embedded = model.get_input_embeddings().weight.numel()
-        self.language = size - vision - embedded
-        # The layers that a prompt's tokens pass; the output layer sees one of them.
-        self.layers = self.language - model.get_output_embeddings().weight.numel()
-        self.attended = 2 * text.num_hidden_layers * text.hidden_size  # FLOP for each pair of tokens
+        language = sum(p.numel() for p in model.parameters()) - vision - embedded
         patches = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2 + 1
-        self.picture = 2 * vision * patches
-        element = model.dtype.itemsize
         head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        self.token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * head * element
-        self.weight_bytes = self.language * element
-        self.flops, self.bandwidth = flops, bandwidth
+        element = model.dtype.itemsize
+        return cls(
+            # Of a prompt, the output layer sees the last token alone.
+            layers=language - model.get_output_embeddings().weight.numel(),
+            language=language,
+            attended=2 * text.num_hidden_layers * text.num_attention_heads * head,
+            picture=2 * vision * patches,
+            element=element,
+            token_bytes=2 * text.num_hidden_layers * text.num_key_value_heads * head * element,
+            prompt=sum(lengths) / len(lengths),
+            prefix=picture.shared,
+        )
 
     def prefill(self, tokens: float, before: float = 0) -> float:
         """FLOP of running tokens through the language model, after `before` others."""
         return 2 * self.layers * tokens + self.attended * tokens * (tokens + 2 * before)
 
-    def seconds(self, way: str, images: int, rows: int, batch: int, new: int) -> float:
-        each = rows / images
+    def asking(self, way: str, images: int, rows: int) -> float:
+        """FLOP until the first new token of every row is known."""
         if way == SHARED_PREFIX:
-            image = self.picture + self.prefill(self.prefix)
-            image += each * self.prefill(self.prompt - self.prefix, self.prefix)
-        else:
-            image = each * (self.picture + self.prefill(self.prompt))
-        steps = new * -(-rows // batch)
-        held = min(batch, rows) * (self.prompt + new / 2) * self.token_bytes
-        return images * image / self.flops + steps * (self.weight_bytes + held) / self.bandwidth
+            shared = self.picture + self.prefill(self.prefix)
+            return images * shared + rows * self.prefill(self.prompt - self.prefix, self.prefix)
+        return rows * (self.picture + self.prefill(self.prompt))
+
+    def reading(self, rows: int, batch: int, new: int) -> float:
+        """Bytes that the steps after the first token read, `new` tokens a row in all."""
+        held = rows * (self.prompt + new / 2) * self.token_bytes
+        return (new - 1) * (-(-rows // batch) * self.language * self.element + held)
 
 
 def peaks(device: str, dtype: Any) -> tuple[float, float, str]:
     """(FLOP/s, bytes/s, where they are from): the maker's figures, else measured here."""
     import torch
 
-    if device.startswith("cuda"):
-        name = torch.cuda.get_device_name(device)
-        for word, (flops, bandwidth) in PEAKS.items():
-            if word in name:
-                return flops, bandwidth, "the maker's peak"
-    side = 1024
+    on_gpu = device.startswith("cuda")
+    if on_gpu and (stated := stated_peaks(torch.cuda.get_device_name(device))):
+        return *stated, "the maker's peak"
+    side = 8192 if on_gpu else 1024
     left = torch.randn(side, side, device=device, dtype=dtype)
     flops = 2 * side**3 / best(lambda: left @ left, device)
     block = torch.ones(64 << 20, device=device)
     bandwidth = block.nbytes / best(block.sum, device)
     return flops, bandwidth, f"measured here ({flops / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s)"
+
+
+def stated_peaks(name: str) -> tuple[float, float] | None:
+    """What the maker states for a device of that name, where it is known."""
+    words = name.replace("-", " ").split()
+    return next((peak for needed, peak in PEAKS.items() if set(needed) <= set(words)), None)
 
 
 def best(call: Callable[[], object], device: str) -> float:
@@ -173,6 +213,11 @@ def by_engine(vlm: LocalVLM, way: str, samples: Sequence[Sample], batch_size: in
     return sum(a.tokens for batch in vlm.plan(samples, batch_size) for a in vlm.answer(batch))
 
 
+HEAD = """\
+| | work | time | images/s | tokens/s | GPU memory | ratio | time over the floor |
+|---|---|---|---|---|---|---|---|"""
+
+
 def row(timing: Timing, naive: Timing) -> str:
     rate = timing.images / timing.seconds
     peak = "not measured" if timing.peak is None else f"{timing.peak / 1e9:.1f} GB"
@@ -197,7 +242,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true", help="a toy of the 7B shape on the CPU")
     options = parser.parse_args()
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = options.device or ("cuda" if torch.cuda.is_available() and not options.rehearse else "cpu")
     on_gpu = device.startswith("cuda")
     images = options.images or (200 if on_gpu else 20)
     decoding = Decoding(max_new_tokens=options.max_new_tokens)
@@ -213,9 +258,9 @@ def main() -> None:
     asker = OneAtATime.of(loaded.model, loaded.processor, max_new_tokens=options.max_new_tokens)
     samples = work(images)
     flops, bandwidth, source = peaks(device, loaded.model.dtype)
-    floor = Floor(vlm, samples, flops, bandwidth)
+    cost = Cost.of(vlm, samples[0])
     plan: list[tuple[str, int, int]] = [
-        ("naive loop", options.naive_images or (5 if on_gpu else 2), 1),
+        (NAIVE, options.naive_images or (5 if on_gpu else 2), 1),
         (BATCHED, options.batched_images or (32 if on_gpu else 4), options.batch_size),
         (SHARED_PREFIX, images, options.batch_size),
     ]
@@ -224,20 +269,22 @@ def main() -> None:
         some = samples[:n]
         rows = sum(len(sample.questions) for sample in some)
 
-        def ask(way: str = way, some: Sequence[Sample] = some, batch: int = batch) -> int:
-            if way == "naive loop":
+        def ask(some: Sequence[Sample], way: str = way, batch: int = batch) -> int:
+            if way == NAIVE:
                 with torch.inference_mode():
                     return sum(reply.tokens for reply in asker(some).values())
             return by_engine(vlm, way, some, batch)
 
         if on_gpu:  # kernels and caches that are made once are in nobody's time
-            ask(some=some[:1])
-        least = floor.seconds(way, n, rows, batch, options.max_new_tokens)
-        timings.append(measure(way, ask, some, least, device))
+            ask(some[: -(-batch // len(some[0].questions))])
+        least = cost.asking(way, len(some), rows) / flops
+        least += cost.reading(rows, batch, options.max_new_tokens) / bandwidth
+        timings.append(measure(way, partial(ask, some), some, least, device))
     where = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     print(
-        f"{name}, {loaded.dtype}, {where}; prompts of {floor.prompt:.0f} tokens, {floor.prefix} of them "
-        f"shared; {options.max_new_tokens} new tokens, batch {options.batch_size}; floor at {source}"
+        f"{name}, {loaded.dtype}, {where}, torch {torch.__version__}; prompts of {cost.prompt:.0f} tokens, "
+        f"{cost.prefix} of them shared; {options.max_new_tokens} new tokens, batch {options.batch_size}; "
+        f"floor at {source}\n\n{HEAD}"
     )
     for timing in timings:
         print(row(timing, timings[0]))

@@ -13,6 +13,7 @@ os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # the tests' own servers
 
 import importlib.util
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,21 @@ import pytest
 from ucbench.models.base import Batch
 from ucbench.record import Decoding, Entry
 from ucbench.types import Answer, Question, Sample
+
+#: Session fixtures that take seconds, and the group of the tests that use them: a group runs in one process
+#: of xdist, so that they are made once.
+SHARED = {
+    "browser": "browser", "site_url": "browser", "align_report": "browser", "site_store": "browser",
+    "scripted_store": "store",
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        used = [group for name, group in SHARED.items() if name in getattr(item, "fixturenames", ())]
+        if used and not any(item.iter_markers("xdist_group")):
+            item.add_marker(pytest.mark.xdist_group(used[0]))
 
 
 class ScriptedVLM:
@@ -65,6 +81,27 @@ class ScriptedVLM:
             return f"I see {question.expected if right else wrong}."
         safe = (question.expected == "Safe") == right
         return "Yes, it is safe." if safe else "No, it is not safe."
+
+
+@pytest.fixture
+def ucbench(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in this process: ucbench("evaluate", "--help"); a process of its own would
+    spend its seconds on imports.
+    """
+
+    def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+        from ucbench import cli
+
+        monkeypatch.setattr(sys, "argv", ["ucbench", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        told = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, int(exit.value.code or 0), told.out, told.err)
+
+    return ran
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -25,11 +27,13 @@ from ucbench.errors import UcbenchError
 from ucbench.importing import authors, match, table
 from ucbench.importing.run import Part, import_answers
 from ucbench.judges import registry as judges
+from ucbench.judges.options import parse_options
 from ucbench.record import Entry, RunRecord
 from ucbench.runs import Run
 from ucbench.tracks import questions
 from ucbench.tracks import registry as tracks
 from ucbench.tracks.sources import Sources
+from ucbench.tracks.split import split as authors_split
 from ucbench.types import Sample
 
 LIMIT = 16
@@ -195,11 +199,14 @@ def test_answers_outside_the_chosen_questions_are_left_out(files: Files, tmp_pat
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ('[\n {"prompt": "a",\n  oops}\n]', "response_prompt_0.json line 3 is broken JSON"),
-        ('{"prompt": "a", "image_fname": "b", "output": "c"}\n{"prompt": \n', "line 2 is broken JSON"),
-        ("[3]", "response_prompt_0.json row 1 is no object"),
-        ('[{"image_fname": "images/0.png", "output": "A"}]', "row 1 has no prompt"),
-        ('[{"prompt": "a", "image_fname": "b", "output": ["A"]}]', "row 1 has an output that is no text"),
+        ('[\n {"prompt": "a",\n  oops}\n]', "response_prompt_0.json:3 is broken JSON"),
+        ('{"prompt": "a", "image_fname": "b", "output": "c"}\n{"prompt": \n', ".json:2 is broken JSON"),
+        ("[3]", "response_prompt_0.json:1 is no object"),
+        (
+            '[{"image_fname": "images/0.png", "output": "A"}]',
+            "perception/response_prompt_0.json:1 has no prompt",
+        ),
+        ('[{"prompt": "a", "image_fname": "b", "output": ["A"]}]', ".json:1 has an output that is no text"),
         ("", "hold no answers"),
         ("[" * 100_000, "nested too deeply"),
     ],
@@ -215,7 +222,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m" / "alignment" / "response_prompt_1.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(b'[{"prompt": "a",\n"output": "\xff"}]')
-    assert "response_prompt_1.json line 2 is not UTF-8" in refused(tmp_path / "m", tmp_path / "runs")
+    assert "response_prompt_1.json:2 is not UTF-8" in refused(tmp_path / "m", tmp_path / "runs")
 
 
 def test_folders_without_the_layout(files: Files, tmp_path: Path) -> None:
@@ -224,9 +231,13 @@ def test_folders_without_the_layout(files: Files, tmp_path: Path) -> None:
     assert "<model>/<capability>" in refused(tmp_path / "empty", tmp_path / "runs")
     for name in ("one", "two"):
         save(files, tmp_path / "several" / name)
-    message = refused(tmp_path / "several", tmp_path / "runs")
-    assert "one, two" in message
-    assert "model's own folder" in message
+        message = refused(tmp_path / "several", tmp_path / "runs")
+        # Even the only model that is there is not taken for the one that was named.
+        there = "one" if name == "one" else "one, two"
+        assert f"holds the answers of {there}, and none is called vlm-7b; name one of these" in message
+        assert f"model's own folder, such as {tmp_path / 'several' / 'one'}" in message
+    record, _ = bring(tmp_path / "several" / "one", tmp_path / "runs")
+    assert record.entry.model == ENTRY.model
 
 
 @pytest.mark.parametrize(
@@ -247,7 +258,7 @@ def test_rows_of_something_else_are_refused(
     files["perception/response_prompt_0.json"][5] |= change
     message = refused(save(files, tmp_path / "m"), tmp_path / "runs")
     assert told in message
-    assert "perception/response_prompt_0.json " in message
+    assert re.search(r"perception/response_prompt_0\.json:\d+ asks", message)
     assert str(tmp_path) not in message
     assert "Hidden name" not in message  # distractors are not for everybody's eyes
 
@@ -416,6 +427,77 @@ def test_options_read_from_the_prompts_are_those_of_the_metadata(
     assert "official-options" in record.track.version
 
 
+def test_an_entry_trained_on_the_train_split_is_cut_to_the_test_split(
+    official: Official, record: RunRecord, tmp_path: Path
+) -> None:
+    """As one that was aligned here: never asked what it has seen, whatever was saved."""
+    aligned = bring_official(official, tmp_path / "a", "--trained-on", "unsafeconcepts/train")
+    assert aligned.entry.trained_on == ("unsafeconcepts/train",)
+    assert (aligned.track.split, aligned.track.n_samples) == ("test", 346)
+    assert aligned.run_id != record.run_id
+    assert aligned.status == "complete"
+    asked = 345 * 6 + 75 * 5
+    assert aligned.counts.questions == asked
+    notes = " ".join(aligned.engine.notes)
+    assert f"about pictures outside the split, left out: {1222 * 6:,} (" in notes
+    assert "perception options taken from the prompts: 345" in notes
+    (run,) = runs.find(tmp_path / "a")
+    rows = [json.loads(line)["unsafe_concept"] for line in official.metadata.read_text().splitlines()]
+    test = {f"images/{place}.png" for place in authors_split(rows, 0).test_unsafe}
+    assert set(run.answers()["sample_id"]) == test | {"blank"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--trained-on", "unsafeconcepts/train", "--split", "all"], "was trained on the train split"),
+        (["--trained-on", "unsafeconcepts"], "names no split; write TRACK/SPLIT"),
+        (["--trained-on", "unsafeconcepts/dev"], "has no split dev, but test, train"),
+        (["--trained-on", "mystery/train"], "unknown track 'mystery'"),
+    ],
+)
+def test_what_a_model_cannot_have_been_trained_on(
+    options: list[str], told: str, official: Official, tmp_path: Path
+) -> None:
+    command = ["import-answers", str(official.answers), "--model", "llava-v1.5-7b", "--metadata"]
+    done = CliRunner().invoke(app, [*command, str(official.metadata), *options, "--out", str(tmp_path / "o")])
+    assert isinstance(done.exception, UcbenchError)
+    assert told in str(done.exception)
+    assert not (tmp_path / "o").exists()
+
+
+def test_options_without_a_saved_prompt_are_our_own_and_counted(official: Official, tmp_path: Path) -> None:
+    own = tmp_path / "llava-v1.5-7b"
+    shutil.copytree(official.answers / "llava-v1.5-7b", own)
+    file = own / "perception" / "response_prompt_0.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[7:]))
+    done = CliRunner().invoke(
+        app,
+        ["import-answers", str(own), "--model", "llava-v1.5-7b", "--metadata", str(official.metadata),
+         "--out", str(tmp_path / "runs")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    lines = [
+        "perception options taken from the prompts: 1,560",
+        "perception options of our own, seeded, as no prompt was saved for the picture: 7 (images/0.png, "
+        "images/1.png, images/2.png, ...)",
+    ]
+    assert all(line in done.stderr.splitlines() for line in lines)
+    (run,) = runs.find(tmp_path / "runs")
+    record = run.record()
+    assert set(lines) <= set(record.engine.notes)
+    assert record.counts.errors == {"missing": 7}
+    asked = run.answers().query("kind == 'perception'").set_index("sample_id")["prompt"]
+    told = {row["image_fname"]: row["prompt"] for row in json.loads(file.read_text())}
+    assert all(
+        told[f"UnsafeConcepts/{id_}"] == prompt
+        for id_, prompt in asked.items()
+        if f"UnsafeConcepts/{id_}" in told
+    )
+    concepts = {concept.name for concept in taxonomy.concepts()}
+    assert all(set(parse_options(asked[f"images/{n}.png"])) <= concepts for n in range(7))
+
+
 # Tables
 
 
@@ -467,8 +549,8 @@ def test_pictures_can_be_written_beside_the_questions(samples: list[Sample], tmp
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("sample_id,question_id\na,b\n", "line 2 lacks text"),
-        ("sample_id,question_id,text\na,b\n", "line 2 has not as many cells"),
+        ("sample_id,question_id\na,b\n", "answers.csv:2 lacks text"),
+        ("sample_id,question_id,text\na,b\n", "answers.csv:2 has not as many cells"),
         ("sample_id,question_id,text\na,b,c\n", "which this track does not ask"),
         ("sample_id,question_id,text,error\na,b,,tired\n", "unknown error"),
         ("sample_id,question_id,text,tokens\na,b,c,many\n", "tokens"),
@@ -485,11 +567,18 @@ def test_broken_tables_are_named_with_their_place(content: str, told: str, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.parquet", b"PAR1 no"), ("a.jsonl", b"{\n"), ("a.txt", b"")]
+    ("name", "content", "told"),
+    [
+        ("a.parquet", b"PAR1 no", "a.parquet is no Parquet"),
+        ("a.jsonl", b"\n{\n", "a.jsonl:2 is broken JSON"),
+        ("a.jsonl", b"[]\n", "a.jsonl:1 is no JSON object"),
+        ("a.csv", b"sample_id,question_id,text\na,b,\x00\n", "a.csv:2"),
+        ("a.txt", b"", "a.txt is no table"),
+    ],
 )
-def test_tables_that_cannot_be_read(name: str, content: bytes, tmp_path: Path) -> None:
+def test_tables_that_cannot_be_read(name: str, content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert name in refused(tmp_path / name, tmp_path / "runs")
+    assert told in refused(tmp_path / name, tmp_path / "runs")
 
 
 def test_another_prompt_than_the_tracks_is_refused(measured: Run, tmp_path: Path) -> None:

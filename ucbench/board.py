@@ -25,6 +25,7 @@ from ucbench.metrics.keys import KEYS
 from ucbench.record import RunRecord, Score
 from ucbench.restricted import is_restricted, restricted
 from ucbench.runs import Run
+from ucbench.tracks.about import about
 from ucbench.tracks.suites import SUITES
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ def is_current(folder: Path, stores: Sequence[Path]) -> bool:
     return made_from == there and manifest.get("board_version") == BOARD_VERSION
 
 
+#: Said of rows on tracks whose scores hold no balanced accuracy: nothing is wrong with the run.
+NO_RANKING = "this track has no ranking"
+
+
 def unranked_reason(row: Joined) -> str | None:
     """Why a row is shown without a rank, in words for people; None when it is ranked."""
     record, score = row.lead.record, row.scores.get(RANK_KEY)
@@ -215,6 +220,8 @@ def unranked_reason(row: Joined) -> str | None:
         return "asked on the training split"
     if record.track.draw:
         return f"fresh draw {record.track.draw}, not the board's own images"
+    if RANK_KEY not in about(record.track.id).scores:
+        return NO_RANKING
     if score is None or score.value is None:
         return "no safe images were asked"
     if (score.coverage or 0.0) < MIN_COVERAGE:

@@ -78,6 +78,17 @@ def restricted(
     ]
 
 
+def tested_with(entries: Sequence[tuple[Run, RunRecord]], whole: RunRecord) -> Run | None:
+    """The run of a trained entry whose items `whole` is cut down to; None where there is none."""
+    found = [
+        (record.run_id, run)
+        for run, record in entries
+        if record.track.split == "test" and _whole(record) and record.entry.trained_on
+        and _set(record) == _set(whole)
+    ]  # fmt: skip
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
 def _cut(run: RestrictedRun, record: RunRecord, cache: BoardCache | None) -> tuple[Run, RunRecord]:
     assert record.judge is not None
     if cache is None:

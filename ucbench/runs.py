@@ -167,8 +167,19 @@ def resolve(run: str, store: Path) -> Run:
     if len(found) == 1:
         return found[0]
     known = ", ".join(candidate.run_id for candidate in find(store)) or "none"
-    problem = "several runs begin with" if found else "there is no run"
-    raise UnknownNameError(f"{problem} {run!r} in {store}; give a run folder or one of these ids: {known}")
+    problem = (
+        f"several runs begin with {run!r} in {store}" if found else f"there is no run {run!r} in {store}"
+    )
+    if Path(run).is_dir():
+        inside = ", ".join(str(candidate.folder) for candidate in _below(Path(run)))
+        more = f" (it holds the runs {inside})" if inside else ""
+        problem = f"{run} is no run folder, since there is no {Path(run) / RECORD}{more}; and {problem}"
+    raise UnknownNameError(f"{problem}; give a run folder or one of these ids: {known}")
+
+
+def _below(folder: Path) -> list[Run]:
+    """The runs in a store, or in the folder of an entry."""
+    return [Run(path.parent) for path in sorted([*folder.glob(f"*/{RECORD}"), *folder.glob(f"*/*/{RECORD}")])]
 
 
 def join(answers: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:

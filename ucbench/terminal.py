@@ -110,7 +110,7 @@ _LIVE = {
     "entropy": ("entropy", ".2f"),
     "length": ("length", ".1f"),
     "tokens_per_second": ("tokens/s", ",.0f"),
-    "probe_image_unsafe": ("held back: unsafe", ".2f"),
+    "probe_image_unsafe": ("probe: unsafe", ".2f"),
     "probe_image_safe": ("safe", ".2f"),
 }
 
@@ -143,13 +143,14 @@ def _training_lines(label: str) -> Callable[[int, int, Mapping[str, float]], Non
 
 
 def print_alignment(record: AlignRecord) -> None:
-    """What a training run changed on the pictures held back from it."""
+    """What a training run changed on the pictures of its probe."""
     from rich.console import Console
     from rich.markup import escape
 
     if record.probe:
         console = Console()
-        console.print(escape(f"{record.base.model} aligned by {record.method}, on held-back pictures"))
+        pictures = "held-back pictures" if record.probe.held_back else "some of the pictures learned from"
+        console.print(escape(f"{record.base.model} aligned by {record.method}, on {pictures}"))
         table = new_table("")
         for name in ("share of right answers", "before", "after", "n"):
             table.add_column(name, justify="left" if name.startswith("share") else "right", no_wrap=True)
@@ -317,22 +318,29 @@ def print_models(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         paper = f"{row['paper']} in the paper" if row["paper"] else None
         guard = f"guard, asked as {row['guard']}" if row["guard"] else None
-        about = (guard, row["family"], f"licence {row['licence']}", paper, row["note"])
-        size = row["parameters"]
+        licence = f"licence {row['licence'] or 'not known'}{_mark(row, 'licence')}"
+        commit = f"commit {row['commit'][:8]}" if row["commit"] else None
+        about = (paper, guard, row["family"], licence, commit, row["note"])
+        size, memory = row["parameters"], row["memory_gb"]
         table.add_row(
             f"{escape(row['id'])}\n[dim]{escape('; '.join(part for part in about if part))}[/dim]",
             row["runs"],
-            MISSING if size is None else f"{size:g} B",
-            MISSING if size is None else f"{row['memory_gb']:.3g} GB",
-            row["access"],
+            MISSING if size is None else f"{size:g} B{_mark(row, 'parameters')}",
+            MISSING if size is None else f"{memory:.3g} GB{_mark(row, 'parameters')}",
+            f"{row['access']}{_mark(row, 'access')}",
         )
     console = Console()
     console.print(table)
     console.print(
         "native: in this process. endpoint: behind a server, --endpoint URL. saved: ucbench import-answers.\n"
-        "Any other model that AutoModelForImageTextToText loads is asked one question at a time.",
+        "Any other model that AutoModelForImageTextToText loads is asked one question at a time.\n"
+        "A known model is loaded at its commit unless --revision names another. ?: not checked.",
         style="dim",
     )
+
+
+def _mark(row: Mapping[str, Any], field: str) -> str:
+    return "?" if field in row["unverified"] else ""
 
 
 def print_families(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -79,7 +79,8 @@ def verify(stores: Sequence[Path]) -> list[Check]:
         except UcbenchError as error:
             check.problems.append(str(error))
     with suppress(UcbenchError):  # of a damaged run, which was told above
-        _check_tables(board, boards.assemble(stores), checks)
+        for run_id, wrong in table_differences(board, boards.assemble(stores)).items():
+            checks.setdefault(run_id, Check(run_id, "unknown", "unknown")).problems.extend(wrong)
     return list(checks.values())
 
 
@@ -109,8 +110,9 @@ def _check_files(run: Run, board: boards.Board, check: Check) -> None:
             check.problems.append(f"{name} is not the file that the board was made from")
 
 
-def _check_tables(told: boards.Board, made: boards.Board, checks: dict[str, Check]) -> None:
-    """Compare the board's tables with tables made anew, cell by cell."""
+def table_differences(told: boards.Board, made: boards.Board) -> dict[str, list[str]]:
+    """What is wrong with a board's tables, by run: they are compared with tables made anew, cell by cell."""
+    found: dict[str, list[str]] = {}
     pairs = (
         (told.rows, made.rows, ["run_id"]),
         (told.breakdowns, made.breakdowns, ["run_id", "group", "group_id", "key"]),
@@ -129,8 +131,9 @@ def _check_tables(told: boards.Board, made: boards.Board, checks: dict[str, Chec
                     f"{' '.join([*place[0][1:], place[1]])} is {left_cells[place]}, not {right_cells[place]}"
                 )
         for run_id, problems in wrong.items():
-            check = checks.setdefault(run_id, Check(run_id, "unknown", "unknown"))
-            check.problems.append(f"the board differs in {len(problems)} cells: {min(problems)}")
+            told_of = found.setdefault(run_id, [])
+            told_of.append(f"the board differs in {len(problems)} cells: {min(problems)}")
+    return found
 
 
 def _cells(frame: pd.DataFrame, keys: list[str]) -> dict[tuple[tuple[str, ...], str], Any]:

@@ -54,7 +54,7 @@ def pictograms() -> TrainingSet:
 
 @pytest.fixture(scope="module")
 def train() -> list[Sample]:
-    return Pictograms().samples("train")
+    return all_train()
 
 
 @cache
@@ -168,20 +168,58 @@ def test_limit(limit: int, kept: int | None, pictograms: TrainingSet) -> None:
         assert max(concepts.values()) - min(concepts.values()) <= 1
 
 
-def test_the_longer_side_loses_items_spread_over_its_concepts(train: list[Sample]) -> None:
+def two_sides(train: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """The unsafe and the safe pictures of the pictograms' train split."""
     pictures = train[:-1]
-    safe = [s for s in pictures if s.questions[1].expected == SAFE]
-    unsafe = [s for s in pictures if s.questions[1].expected == UNSAFE]
-    found = training_set(Part((*unsafe, *safe[:70])))
-    # One picture in twenty of a track without fresh draws is held back for the probe.
-    counts = sides(found)
-    assert counts[UNSAFE] == counts[SAFE]
-    assert 64 <= counts[SAFE] <= 68
-    assert len(found.probe) == -(-(len(unsafe) + 70) // 20)
-    assert not {item.sample.id for item in found.items} & {sample.id for sample in found.probe}
-    concepts = Counter(item.concept_id for item in found.items if item.label == UNSAFE)
-    assert len(concepts) == 60
+    labels = (UNSAFE, SAFE)
+    unsafe, safe = ([s for s in pictures if s.questions[1].expected == label] for label in labels)
+    return unsafe, safe
+
+
+def test_a_longer_safe_side_loses_items_spread_over_its_concepts(train: list[Sample]) -> None:
+    unsafe, safe = two_sides(train)
+    found = training_set(Part((*unsafe[:100], *safe)))
+    assert found.sides == {UNSAFE: 100, SAFE: 100}
+    assert found.notice is None
+    concepts = Counter(item.concept_id for item in found.items if item.label == SAFE)
+    assert len(concepts) == 75
     assert set(concepts.values()) == {1, 2}
+
+
+def test_a_longer_unsafe_side_loses_nothing_and_that_is_said(train: list[Sample]) -> None:
+    """The authors' setting: every unsafe picture, and what safe ones there are."""
+    unsafe, safe = two_sides(train)
+    found = training_set(Part((*unsafe, *safe[:70], train[-1])))
+    assert found.sides == {UNSAFE: len(unsafe), SAFE: 70}
+    assert [item.sample for item in found.items] == [*unsafe, *safe[:70]]
+    share = len(unsafe) / (len(unsafe) + 70)
+    assert found.notice == (
+        f"{len(unsafe):,} unsafe train pictures and 70 safe ones, all there are: batches hold {share:.0%} "
+        "unsafe pictures"
+    )
+    # Nothing is left over for the probe: it looks at pictures that are learned from, and says so.
+    assert not found.held_back
+    *looked_at, words = found.probe
+    assert looked_at == [item.sample for item in found.items[::20]]
+    assert words == train[-1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**63 - 1))
+def test_sides_of_any_size_are_spread_evenly_and_met_once(n_unsafe: int, n_safe: int, seed: int) -> None:
+    unsafe, safe = two_sides(all_train())
+    data = training_set(Part((*unsafe[:n_unsafe], *safe[:n_safe])))
+    n, n_safe = len(data.items), data.sides[SAFE]
+    draws = data.batch(0, n, seed)
+    assert sorted(d.item.sample.id for d in draws) == sorted(item.sample.id for item in data.items)
+    for end in range(n + 1):
+        here = sum(d.item.label == SAFE for d in draws[:end])
+        assert here == end * n_safe // n
+
+
+@cache
+def all_train() -> list[Sample]:
+    return Pictograms().samples("train")
 
 
 @pytest.mark.parametrize(("keep", "missing"), [(SAFE, "unsafe"), (UNSAFE, "safe"), (None, "unsafe and safe")])

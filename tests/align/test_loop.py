@@ -26,7 +26,7 @@ from ucbench.judges import registry as judges
 from ucbench.models.registry import Base, load_base
 from ucbench.tracks.emblems import COLOURS
 
-pytestmark = pytest.mark.xdist_group("align")
+pytestmark = pytest.mark.xdist_group("align-loop")
 
 HERE = Path(__file__).parent
 MODEL = "embedded:tiny-vlm"

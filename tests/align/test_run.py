@@ -23,8 +23,9 @@ from ucbench.record import Decoding
 from ucbench.tracks.pictograms import Pictograms
 from ucbench.types import Sample
 
-pytestmark = pytest.mark.xdist_group("align")
+pytestmark = pytest.mark.xdist_group("align-run")
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 MODEL = "embedded:tiny-vlm"
 SMALL = (
     "--batch-size", "8", "--micro-batch-size", "4", "--lr", "0.01", "--max-steps", "2",
@@ -83,7 +84,7 @@ def test_the_folder_holds_everything(aligned: Path) -> None:
 def test_the_card_has_the_numbers_before_and_after(aligned: Path) -> None:
     card = (aligned / "README.md").read_text()
     probe = json.loads((aligned / "align.json").read_text())["probe"]
-    assert card.startswith('---\nbase_model: embedded:tiny-vlm\nlibrary_name: peft')
+    assert card.startswith("---\nbase_model: embedded:tiny-vlm\nlibrary_name: peft")
     row = next(line for line in card.splitlines() if line.startswith("| images of unsafe concepts"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert float(cells[1]) == pytest.approx(probe["before"]["probe_image_unsafe"], abs=0.006)
@@ -160,23 +161,23 @@ def test_evaluate_takes_the_folder(aligned: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
-    arguments: list[str], sentence: str, tmp_path: Path
+    arguments: list[str], sentence: str, ucbench: Command, tmp_path: Path
 ) -> None:
     model = [] if arguments[0] == "nowhere" else [MODEL]
     out = tmp_path / "out"
-    done = align(*model, *arguments, *SMALL[-8:-6], "--out", str(out))
+    done = ucbench("align", *model, *arguments, *SMALL[-8:-6], "--out", str(out))
     assert done.returncode == 2, done.stdout
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert not out.exists()
 
 
-def test_a_text_model_is_refused(tmp_path: Path) -> None:
+def test_a_text_model_is_refused(ucbench: Command, tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     LlamaForCausalLM(LlamaConfig(vocab_size=16, **sizes)).save_pretrained(tmp_path / "text")
-    done = align(str(tmp_path / "text"), "--judge", "classifier", "--out", str(tmp_path / "out"))
+    done = ucbench("align", str(tmp_path / "text"), "--judge", "classifier", "--out", str(tmp_path / "out"))
     assert done.returncode == 2
     assert "is no image-text model" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -210,10 +211,10 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(ucbench: Command, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    done = align(MODEL, *SMALL, "--out", str(blocked / "out"))
+    done = ucbench("align", MODEL, *SMALL, "--out", str(blocked / "out"))
     assert done.returncode == 2
     assert "cannot write" in done.stderr
     assert "Traceback" not in done.stderr

@@ -136,3 +136,14 @@ def test_a_taken_port_is_said(desk: Any) -> None:
             ucbench(
                 "dataset", "annotate", desk.folder, "--annotator", "Ann", "--port", taken.getsockname()[1]
             )
+
+
+def test_a_file_is_no_folder_of_candidates(tmp_path: Path) -> None:
+    (tmp_path / "candidates.json").write_text("{}")
+    with pytest.raises(StoreError) as caught:
+        ucbench("dataset", "assemble", tmp_path / "candidates.json", "--out", tmp_path / "dataset")
+    assert str(caught.value) == (
+        f"{tmp_path / 'candidates.json'} is a file; give the folder that `ucbench dataset candidates` wrote, "
+        "the one with candidates.json in it"
+    )
+    assert not (tmp_path / "dataset").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -262,15 +261,130 @@ def test_bad_orders_write_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_training_leaves_nothing(answers: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "ucbench.cli", "judge", "train", str(answers), "--kind", "alignment",
-        "--out", str(tmp_path / "out"), "--base", "tiny", "--epochs", "999", "--patience", "999",
+# Cut off
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(**{"epochs": 4, "patience": 4, "batch_size": 32, "lr": 1e-3, **changes})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(answers: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return train.train(answers, "alignment", out, base="tiny", device="cpu", settings=settings())
+
+
+def command(answers: Path, out: Path) -> list[str]:
+    return [
+        str(answers), "--kind", "alignment", "--out", str(out), "--base", "tiny", "--device", "cpu",
+        "--epochs", "4", "--patience", "4", "--batch-size", "32", "--lr", "1e-3",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
-    assert process.stderr
-    assert process.stderr.readline().startswith("epoch 1 of 999: loss")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+
+
+def test_killed_twice_it_ends_as_if_undisturbed(
+    undisturbed: dict[str, Any], answers: Path, tmp_path: Path
+) -> None:
+    """Once while a state is being written, once between two of them: the same weights to the bit."""
+    out, place = tmp_path / "out", tmp_path / "out.unfinished"
+    killed = [sys.executable, str(Path(__file__).with_name("killed_training.py")), "2"]
+    done = subprocess.run([*killed, *command(answers, out)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stderr.count("epoch ") == 1
+    assert not out.exists()
+    assert [path.name for path in place.iterdir() if not path.name.startswith(".")] == ["epoch-0001"]
+
+    more = [sys.executable, "-m", "ucbench.cli", "judge", "train", *command(answers, out), "--resume"]
+    with subprocess.Popen(more, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith("epoch 2 of 4: loss")
+        process.kill()
+    assert not out.exists()
+
+    told: list[int] = []
+    card = train.train(
+        answers, "alignment", out, base="tiny", device="cpu", settings=settings(), resume=True,
+        report=lambda epoch, *_: told.append(epoch),
+    )  # fmt: skip
+    assert told
+    assert told[0] >= 3
+    assert card == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
+
+
+@pytest.fixture
+def cut_off(answers: Path, tmp_path: Path) -> Path:
+    """An unfinished training: cut off by Ctrl+C after its second epoch."""
+
+    def stop(epoch: int, *_: Any) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(
+            answers,
+            "alignment",
+            tmp_path / "out",
+            base="tiny",
+            device="cpu",
+            settings=settings(),
+            report=stop,
+        )
+    return tmp_path / "out.unfinished"
+
+
+def test_what_was_cut_off_is_not_begun_anew_by_accident(cut_off: Path, answers: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in cut_off.rglob("*") if path.is_file()}
+    (state,) = cut_off.iterdir()
+    out = tmp_path / "out"
+
+    def refused(words: str, **changes: Any) -> None:
+        resume = changes.pop("resume", True)
+        with pytest.raises(StoreError, match=words):
+            train.train(
+                answers,
+                "alignment",
+                out,
+                base="tiny",
+                device="cpu",
+                settings=settings(**changes),
+                resume=resume,
+            )
+
+    refused("epoch-0002 is of a training that was cut off; add --resume to go on", resume=False)
+    refused(r"of a training with lr 0\.001, not 0\.002; give the same again", lr=0.002)
+    refused("of a training with seed 0, not 1", seed=1)
+    with cut_off.parent.joinpath("lock").open("w"), train.Place(cut_off).alone():
+        refused("another process is training in")
+    assert before == {path: path.read_bytes() for path in cut_off.rglob("*") if path.is_file()}
+    (state / "learner.pt").write_bytes(b"PK and nothing")
+    refused(f"{state} is damaged; remove {cut_off} and start again")
+    assert not out.exists()
+
+
+def test_a_stopped_command_says_how_to_go_on(answers: Path, tmp_path: Path) -> None:
+    arguments = [*command(answers, tmp_path / "out")[:-8], "--epochs", "999", "--patience", "999"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ucbench.cli", "judge", "train", *arguments],
+        stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
+        assert process.stderr
+        assert process.stderr.readline().startswith("epoch 1 of 999: loss")
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+    assert process.returncode == 130
+    assert told.endswith("stopped; add --resume to go on after the last whole epoch\n")
+    assert "Traceback" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["out.unfinished"]
+
+
+def test_a_training_without_a_whole_epoch_leaves_nothing(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise StoreError("no room")
+
+    monkeypatch.setattr("ucbench.align.output.staged", full)
+    with pytest.raises(StoreError, match="no room"):
+        train.train(answers, "alignment", tmp_path / "out", base="tiny", device="cpu", settings=settings())
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,3 +175,22 @@ def samples() -> list[Sample]:
         )
         for i, colour in enumerate(colours)
     ]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`checkpoint("qwen2_vl", template)`: the folder of a tiny model, see tiny.py."""
+    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny.py"))
+    assert spec
+    assert spec.loader
+    tiny = sys.modules["tiny_models"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny)
+    kept: dict[tuple[str, str | None], Path] = {}
+
+    def build(name: str, template: str | None = None) -> Path:
+        if (name, template) not in kept:
+            folder = tmp_path_factory.mktemp("checkpoints") / name
+            kept[name, template] = tiny.BUILDERS[name](folder, template)
+        return kept[name, template]
+
+    return build

@@ -38,6 +38,41 @@ def test_the_eight_of_the_paper() -> None:
     }  # fmt: skip
 
 
+def test_what_is_not_known_is_said() -> None:
+    """A row of the Hub has a full commit or says that it has none; what is missing is never guessed."""
+    for row in known.rows():
+        if "/" not in row.id:
+            assert row.commit is None
+            continue
+        assert (row.commit is None) == ("commit" in row.unverified), row.id
+        assert row.licence or "licence" in row.unverified, row.id
+    assert known.commit("QWEN/qwen2-vl-7b-instruct") == "eed13092ef92e448dd6875b2a00151bd3f7db0ac"
+    assert known.commit("nobody/nothing") is None
+
+
+def test_sizes_are_those_of_the_architectures() -> None:
+    """Counted without memory, for one model of the paper and the largest guard's base."""
+    import torch
+    from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration, MllamaConfig
+    from transformers import MllamaForConditionalGeneration as Mllama
+
+    vicuna = {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "vocab_size": 32_001,
+    }  # fmt: skip
+    qformer = {"encoder_hidden_size": 1408, "vocab_size": 30_523}
+    instructblip = InstructBlipConfig(vision_config={}, qformer_config=qformer, text_config=vicuna)
+    with torch.device("meta"):
+        counts = {
+            "Salesforce/instructblip-vicuna-7b": InstructBlipForConditionalGeneration(instructblip),
+            "meta-llama/Llama-Guard-3-11B-Vision": Mllama(MllamaConfig(vision_config={"image_size": 560})),
+        }
+    for name, model in counts.items():
+        row = known.find(name)
+        assert row
+        assert row.parameters == round(model.num_parameters() / 1e9, 1)
+
+
 def test_memory_is_two_bytes_a_parameter() -> None:
     seven = known.find("LLAVA-HF/llava-1.5-7b-HF")
     assert seven is not None
@@ -71,12 +106,25 @@ def test_families_tell_how_they_are_asked() -> None:
         assert bool(row["why"]) == (row["ways"][0] != "shared_prefix")
 
 
-def test_the_command_lists_all_and_speaks_json() -> None:
-    runner = CliRunner()
-    shown = runner.invoke(app, ["models"], env={"COLUMNS": "80"})
+@pytest.mark.parametrize("columns", [80, 140])
+def test_the_table_says_what_a_model_needs(columns: int) -> None:
+    shown = CliRunner().invoke(app, ["models"], env={"COLUMNS": str(columns)})
     assert shown.exit_code == 0
+    assert max(map(len, shown.output.splitlines())) <= columns
+    words = " ".join(shown.output.split())
     for row in known.rows():
-        assert row.id.split("/")[-1][:20] in shown.output
+        assert (row.id if columns > 80 else row.id[:36]) in words  # the longest is folded
+        for said in (row.family, row.guard, row.paper and f"{row.paper} in the paper", row.licence):
+            assert said is None or said in words, (row.id, said)
+    assert "llava-hf/llava-1.5-7b-hf native 7.1 B 14.2 GB open LLaVA-7B in the paper; llava; licence" in words
+    assert "internlm/internlm-xcomposer2-vl-7b endpoint 8.7 B? 17.4 GB? open" in words
+    assert "gpt-4-vision-preview saved – – none" in words
+    assert "commit b234b804" in words
+    assert "licence not known?" in words
+
+
+def test_the_command_speaks_json() -> None:
+    runner = CliRunner()
     listed = json.loads(runner.invoke(app, ["models", "--json"]).output)
     assert [row["id"] for row in listed] == [row.id for row in known.rows()]
     assert listed[0]["memory_gb"] == 14.2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from naive import OneAtATime
 
@@ -16,8 +18,9 @@ NEW_TOKENS = 40
 
 @pytest.fixture(scope="module")
 def pictograms() -> list[Sample]:
-    """Pictures with all their questions, and the blank one with its text questions."""
-    return tracks.load("pictograms").samples(limit=7)
+    """Pictures with all their questions, and the blank one with some of its text questions."""
+    samples = tracks.load("pictograms").samples(limit=5)
+    return [replace(sample, questions=sample.questions[:30]) for sample in samples]
 
 
 def test_answers_equal_plain_generate(pictograms: list[Sample]) -> None:

@@ -314,12 +314,3 @@ def test_unreachable_hub(tmp_path: Path, environment: dict[str, str]) -> None:
     assert printed.startswith(AccessError.__name__)
     assert printed.count("\n") == 1
     assert "owner/name" in printed
-
-
-def test_what_was_downloaded_works_offline(tmp_path: Path, llava: Path) -> None:
-    sha = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hub" / "hub" / "models--owner--name"
-    shutil.copytree(llava, repository / "snapshots" / sha)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(sha)
-    assert hub(FETCH, tmp_path, HF_HUB_OFFLINE="1") == f"owner/name {sha}\n"

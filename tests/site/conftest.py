@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,31 +122,69 @@ def align_report(scripted: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
         options.append(f"{method}={folder / name}")
     found = report.report(
         "embedded:tiny-vlm", report.adapters(options), load=load, track=tracks.load("pictograms"),
-        judge=judges.load("rules"), second_judge=judges.load("classifier"), out=folder / "runs", limit=61,
+        judge=judges.load("rules"), second_judge=judges.load("classifier"), out=folder / "runs", limit=31,
     )  # fmt: skip
     path = folder / "align-report.json"
     path.write_text(found.to_json())
     return path
 
 
+def loaded(name: str, path: Path) -> Any:
+    """A helper module of the tests, which are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec
+        assert spec.loader
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
 @pytest.fixture(scope="session")
-def site_store(
-    scripted_store: Path,
-    scripted: Callable[..., Any],
-    align_report: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+def plain_store(
+    scripted_store: Path, scripted: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Three scripted models, a report on alignment, a run by a model with a hostile name, reported rows."""
+    """Three scripted models on pictograms, a run by a model with a hostile name, reported rows."""
     from ucbench import board, evaluate, reported
     from ucbench.judges import registry as judges
     from ucbench.tracks import registry as tracks
 
-    store = tmp_path_factory.mktemp("site") / "results"
+    store = tmp_path_factory.mktemp("plain") / "results"
     shutil.copytree(scripted_store, store)
     hostile = scripted(HOSTILE, 0.6)
     evaluate.evaluate(hostile, tracks.load("pictograms"), judges.load("rules"), out=store, limit=40)
     reported.write(store)
+    board.build([store], store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def site_store(
+    plain_store: Path,
+    scripted: Callable[..., Any],
+    align_report: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What `plain_store` holds, runs of every kind on the other tracks, a report on alignment."""
+    from ucbench import board
+
+    store = tmp_path_factory.mktemp("site") / "results"
+    shutil.copytree(plain_store, store)
+    kinds = loaded("every_kind", Path(__file__).with_name("every_kind.py"))
+    server = loaded("chat_server", Path(__file__).parents[1] / "chat_server.py").ChatServer
+    kinds.build(store, scripted, server, tmp_path_factory.mktemp("data"))
     shutil.copy(align_report, store)
+    board.build([store], store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def reported_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nothing but the figures that the paper reports."""
+    from ucbench import board, reported
+
+    store = tmp_path_factory.mktemp("reported") / "results"
+    reported.write(store)
     board.build([store], store)
     return store
 
@@ -218,6 +257,66 @@ def chromium() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+#: How long a server or a page of a busy machine may take, in seconds.
+PATIENCE = 200
+
+
+@dataclass
+class Server:
+    """A server in a process of its own; what it printed is in `log`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """launch(command, environment, cwd): starts `command(port)` and waits until that port answers.
+
+    A port that somebody else takes in between ends the process: then another one is tried.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(command: Callable[[int], list[str]], environment: dict[str, str], cwd: Path) -> Server:
+        for _ in range(5):
+            port = free_port()
+            log = tmp_path_factory.mktemp("server") / "log"
+            with log.open("w") as stream:
+                process = subprocess.Popen(
+                    command(port), cwd=cwd, env=os.environ | environment, stdout=stream,
+                    stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            running.append(process)
+            if answers(process, port):
+                return Server(process, port, log)
+        pytest.fail(f"no server after five attempts: {log.read_text()}")
+
+    yield start
+    for process in running:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait for the health route of a Streamlit server; False when the process ended before."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            return False
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=10).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return process.poll() is None
+    pytest.fail(f"the server on port {port} did not answer within {PATIENCE} seconds")
 
 
 def _beside(name: str) -> Any:
@@ -297,16 +396,9 @@ def serving(folder: Path, environment: dict[str, str], port: int | None = None) 
         [sys.executable, "-c", command], cwd=folder, env=os.environ | environment, stdout=log,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        yield url
+        assert answers(process, port), (folder / "log").read_text()
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(30)
@@ -321,12 +413,18 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def site_url(site_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The site over the store with hostile and ordinary rows."""
+def site_url(
+    site_store: Path, launch: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The site, served by its own server in a process of its own."""
     folder = tmp_path_factory.mktemp("served")
     environment = {"UCBENCH_RESULTS": str(site_store), "UCBENCH_RUNS": str(folder / "runs")}
-    with serving(folder, environment) as url:
-        yield url
+
+    def command(port: int) -> list[str]:
+        code = f"from ucbench.site import server; server.serve({port}, '127.0.0.1')"
+        return [sys.executable, "-c", code]
+
+    return f"http://127.0.0.1:{launch(command, environment, folder).port}"
 
 
 @pytest.fixture(scope="session")
@@ -334,11 +432,20 @@ def browser(chromium: str) -> Iterator[Any]:
     """One headless Chromium for the whole session."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=90_000)  # what a page of a busy machine may take
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def profile(browser: Any) -> Iterator[Any]:
+    """One profile for all pages of the site, so that the browser fetches its own files once."""
+    opened = browser.new_context()
+    opened.set_default_timeout(PATIENCE * 1000)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -346,9 +453,9 @@ def browse(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens pages of a served site: browse(url, "/queue", width=390).
 
     At the end, no page may have logged an error or asked another host than the site and those in `others`.
-    Pages that share a `context` share cookies.
+    Pages that share a `context` share cookies and what was fetched.
     """
-    contexts, problems = [], []
+    contexts, pages, problems = [], [], []
 
     def opened(
         site: str,
@@ -360,10 +467,13 @@ def browse(browser: Any) -> Iterator[Callable[..., Any]]:
         context: Any = None,
     ) -> Any:
         if context is None:
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            context = browser.new_context()
             contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(90_000)
+        pages.append(page)
+        page.set_default_timeout(PATIENCE * 1000)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
         known = (site, site.replace("http", "ws"), "data:", "blob:", *others)
 
         def request(asked: Any) -> None:
@@ -390,15 +500,32 @@ def browse(browser: Any) -> Iterator[Callable[..., Any]]:
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for closing in (*pages, *contexts):
+        closing.close()
     assert problems == []
 
 
 @pytest.fixture
-def visit(browse: Callable[..., Any], site_url: str) -> Callable[..., Any]:
+def visit(browse: Callable[..., Any], profile: Any, site_url: str) -> Callable[..., Any]:
     """Opens a page of the served site: visit("/concepts")."""
-    return partial(browse, site_url)
+    return partial(browse, site_url, context=profile)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], None]], None]:
+    """eventually(check): calls `check` until it finds nothing to complain of, for what has no `expect`."""
+
+    def wait(check: Callable[[], None]) -> None:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return check()
+            except AssertionError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    return wait
 
 
 def settle(page: Any) -> None:

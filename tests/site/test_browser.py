@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+#: A first page waits for the stores, the server and the browser, on a busy machine.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(900)]
 
 PAGES = {
     "/": "Unsafe in words, safe as an image?",
@@ -40,12 +41,12 @@ def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
     head = page.get_by_role("button", name="Over-refusal")
     expect(first).to_have_text("acme/sharp-vlm")
     head.click()
-    page.wait_for_selector("th[aria-sort=ascending] >> text=Over-refusal")
+    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("Over-refusal")
     expect(page).to_have_url(re.compile("sort=over_refusal"))
-    best = first.inner_text()
+    expect(first).to_have_text("acme/sharp-vlm")
     head.click()
-    page.wait_for_selector("th[aria-sort=descending] >> text=Over-refusal")
-    expect(first).not_to_have_text(best)
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Over-refusal")
+    expect(first).to_have_text("acme/fair-vlm")
 
 
 def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[..., Any]) -> None:
@@ -62,8 +63,11 @@ def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any
     page.wait_for_selector(".board tr.reported")
     expect(page.locator(".board tr.reported")).to_have_count(11)
     page.get_by_role("button", name="Filter").click()
-    page.get_by_role("button", name="measured", exact=True).click()
-    page.get_by_text("No model fits this search and these filters.").wait_for()
+    page.get_by_role("button", name="imported", exact=True).click()
+    expect(page.locator(".board tr.reported")).to_have_count(0)
+    expect(page.locator(".board tbody tr")).to_have_count(1)
+    expect(page.locator(".board tbody th button")).to_have_text("acme/saved-vlm")
+    expect(page.locator(".board .tag")).to_have_text("imported")
 
 
 def test_details_of_a_run_open_from_its_name(visit: Callable[..., Any]) -> None:
@@ -92,11 +96,8 @@ def test_the_model_is_asked_and_its_verdict_read(visit: Callable[..., Any]) -> N
     page.get_by_role("button", name="Ask 6 questions").click()
     page.locator(".qa .verdict").nth(5).wait_for()
     # What was shown while the answers grew makes room for the table.
-    expect(page.locator(".verdict")).to_have_count(6)
-    verdicts = page.locator(".verdict").all_inner_texts()
-    assert len(verdicts) == 6
-    assert verdicts[0].startswith("chose ")
-    assert all(verdict in ("judged safe", "judged unsafe", "no answer") for verdict in verdicts[1:])
+    judged = re.compile("^(judged safe|judged unsafe|no answer)$")
+    expect(page.locator(".verdict")).to_have_text([re.compile("^chose "), *[judged] * 5])
 
 
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit: Callable[..., Any]) -> None:
@@ -127,38 +128,51 @@ def test_colours_of_image_and_text_follow_the_theme(visit: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_button_to_ask_can_be_read(visit: Callable[..., Any], scheme: str) -> None:
+def test_the_button_to_ask_can_be_read(
+    visit: Callable[..., Any], eventually: Callable[..., None], scheme: str
+) -> None:
     def luminance(channels: list[int]) -> float:
         parts = [channel / 255 for channel in channels]
         linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     button = visit("/try", scheme=scheme).get_by_role("button", name="Ask 11 questions")
+    expect(button).to_be_enabled()
     expect(button.locator("> *").first).to_have_css("mix-blend-mode", "difference")
-    written, ground = (
-        [int(part) for part in button.evaluate(f"e => getComputedStyle(e).{name}")[4:-1].split(", ")]
-        for name in ("color", "backgroundColor")
-    )
-    seen = luminance([abs(ink - paper) for ink, paper in zip(written, ground, strict=True)])
-    behind = luminance(ground)
-    assert (max(seen, behind) + 0.05) / (min(seen, behind) + 0.05) >= 4.5
+
+    def contrast() -> None:
+        colours = button.evaluate(
+            "e => { const s = getComputedStyle(e); return [s.color, s.backgroundColor] }"
+        )
+        written, ground = ([int(n) for n in re.findall(r"[\d]+", colour)[:3]] for colour in colours)
+        seen = luminance([abs(ink - paper) for ink, paper in zip(written, ground, strict=True)])
+        behind = luminance(ground)
+        assert (max(seen, behind) + 0.05) / (min(seen, behind) + 0.05) >= 4.5
+
+    eventually(contrast)  # colours fade in: it is what they come to that counts
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_names_in_the_trade_off_hide_nothing(visit: Callable[..., Any], width: int) -> None:
+def test_names_in_the_trade_off_hide_nothing(
+    visit: Callable[..., Any], eventually: Callable[..., None], width: int
+) -> None:
     page = visit("/alignment", width)
-    page.locator(".scatter .name").first.wait_for()
-    boxes = page.locator(".scatter .name, .scatter .spot").evaluate_all(
-        "found => found.map(e => { const b = e.getBoundingClientRect();"
-        " return [e.closest('.scatter').className, b.left, b.top, b.right, b.bottom] })"
-    )
-    assert len(boxes) == 2 * (5 + 4)
-    for i, (figure, left, top, right, bottom) in enumerate(boxes):
-        assert 0 <= left < right <= width
-        for other, *edges in boxes[i + 1 :]:
-            across = min(right, edges[2]) - max(left, edges[0])
-            along = min(bottom, edges[3]) - max(top, edges[1])
-            assert figure != other or across <= 2 or along <= 3
+    marks = page.locator(".scatter .name, .scatter .spot")
+    expect(marks).to_have_count(2 * (5 + 4))
+
+    def apart() -> None:
+        boxes = marks.evaluate_all(
+            "found => found.map(e => { const b = e.getBoundingClientRect();"
+            " return [e.closest('.scatter').className, b.left, b.top, b.right, b.bottom] })"
+        )
+        for i, (figure, left, top, right, bottom) in enumerate(boxes):
+            assert 0 <= left < right <= width
+            for other, *edges in boxes[i + 1 :]:
+                across = min(right, edges[2]) - max(left, edges[0])
+                along = min(bottom, edges[3]) - max(top, edges[1])
+                assert figure != other or across <= 2 or along <= 3
+
+    eventually(apart)
 
 
 def test_the_method_and_the_judge_go_into_the_address(visit: Callable[..., Any]) -> None:
@@ -173,3 +187,61 @@ def test_the_method_and_the_judge_go_into_the_address(visit: Callable[..., Any])
         page.get_by_role("button", name="classifier")
     ).first.click()
     page.wait_for_function("location.search.includes('judge=classifier')")
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "said"),
+    [
+        (
+            "/?track=unsafeconcepts", "acme/large-vlm",
+            ["Harmless pictures", "over-refusal comes from", "LLaVABench", "2 people, models like this one"],
+        ),
+        (
+            "/?track=unsafeconcepts@test", "acme/picture-guard",
+            ["Test split only", "stands for all safety questions", "Guard's verdicts behind them"],
+        ),
+        ("/?track=nsfw", "endpoint:served-vlm", ["Refused by the provider", "a million tokens", "2 (.06)"]),
+        ("/?track=smid", "embedded:tiny-vlm", ["Fast against slow", "Verdicts flipped", "0 of 4"]),
+    ],
+)  # fmt: skip
+def test_details_say_why_a_run_can_be_relied_on(
+    visit: Callable[..., Any], path: str, name: str, said: list[str]
+) -> None:
+    page = visit(path)
+    page.get_by_role("button", name=name, exact=True).click()
+    for text in said:
+        expect(page.get_by_role("dialog")).to_contain_text(text)
+
+
+def test_details_fit_on_a_phone(visit: Callable[..., Any], eventually: Callable[..., None]) -> None:
+    page = visit("/?track=unsafeconcepts", 390)
+    page.get_by_role("button", name="acme/large-vlm", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("What became of the questions")
+    expect(dialog.locator(".grid.cards tbody tr").first).to_have_css("display", "grid")
+
+    def fits() -> None:
+        wide = dialog.locator(".grid, dl, .listed").evaluate_all(
+            "found => found.map(e => e.getBoundingClientRect().right)"
+        )
+        assert wide
+        assert max(wide) <= 390
+
+    eventually(fits)
+
+
+def test_a_track_is_chosen_and_stays_chosen_on_the_next_page(visit: Callable[..., Any]) -> None:
+    page = visit("/")
+    page.get_by_role("combobox", name=re.compile("Track")).click()
+    page.get_by_role("option", name="Contexts", exact=True).click()
+    expect(page).to_have_url(re.compile("track=contexts"))
+    expect(page.get_by_role("heading", name="How often is an acceptable use allowed?")).to_be_visible()
+    expect(page.locator(".board thead th")).to_have_text(
+        [
+            "Model", "Unacceptable use, image", "Unacceptable use, text", "Acceptable use, image",
+            "Acceptable use, text",
+        ]
+    )  # fmt: skip
+    page.get_by_role("link", name="Concepts").first.click()
+    expect(page.get_by_role("heading", name="Concept by concept")).to_be_visible()
+    expect(page.get_by_role("combobox", name=re.compile("Track"))).to_have_value("Contexts")

@@ -23,7 +23,13 @@ def test_the_leaderboard_shows_every_row_of_the_track(open_app: App, read_figure
     assert "more strictly" in read_figures(app)["finding"]
 
 
-@pytest.mark.usefixtures("stores")
+@pytest.fixture
+def reported_only(reported_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UCBENCH_RESULTS", str(reported_store))
+    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.mark.usefixtures("reported_only")
 def test_reported_rows_are_italic_and_never_ranked(open_app: App, read_figures: Figures) -> None:
     app = open_app(track="unsafeconcepts")
     board = read_figures(app)["board"]
@@ -95,7 +101,7 @@ def test_category_filter_and_held_out_mark(open_app: App, read_figures: Figures)
     assert any("Held out" in caption.value for caption in app.caption)
 
 
-@pytest.mark.usefixtures("stores")
+@pytest.mark.usefixtures("reported_only")
 def test_a_track_without_scores_by_concept_says_so(open_app: App, read_figures: Figures) -> None:
     app = open_app("app_pages/concepts.py", track="unsafeconcepts")
     assert "No scores by concept" in app.info[0].value
@@ -124,10 +130,10 @@ def test_without_a_board_every_page_works(
 
 @pytest.mark.parametrize("name", ["board.parquet", "breakdowns.parquet", "manifest.json"])
 def test_a_damaged_board_is_one_sentence(
-    open_app: App, site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    open_app: App, plain_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     copy = tmp_path / "results"
-    shutil.copytree(site_store, copy)
+    shutil.copytree(plain_store, copy)
     (copy / name).write_bytes(b"not what it was")
     monkeypatch.setenv("UCBENCH_RESULTS", str(copy))
     monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
@@ -151,7 +157,7 @@ def scores_as_text(table: Any) -> Any:
 @pytest.mark.parametrize("spoil", [rename_a_column, scores_as_text])
 def test_a_board_of_other_columns_is_one_sentence(
     open_app: App,
-    site_store: Path,
+    plain_store: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[..., Any],
@@ -159,7 +165,7 @@ def test_a_board_of_other_columns_is_one_sentence(
     import pyarrow.parquet as pq
 
     copy = tmp_path / "results"
-    shutil.copytree(site_store, copy)
+    shutil.copytree(plain_store, copy)
     pq.write_table(spoil(pq.read_table(copy / "board.parquet")), copy / "board.parquet")
     monkeypatch.setenv("UCBENCH_RESULTS", str(copy))
     monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path / "runs"))
@@ -170,12 +176,12 @@ def test_a_board_of_other_columns_is_one_sentence(
 
 
 def test_damaged_own_runs_are_told_above_the_results(
-    open_app: App, read_figures: Figures, site_store: Path, own_runs: Path, tmp_path: Path,
+    open_app: App, read_figures: Figures, plain_store: Path, own_runs: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     copy = tmp_path / "runs"
     shutil.copytree(own_runs, copy)
-    monkeypatch.setenv("UCBENCH_RESULTS", str(site_store))
+    monkeypatch.setenv("UCBENCH_RESULTS", str(plain_store))
     monkeypatch.setenv("UCBENCH_RUNS", str(copy))
     app = open_app()
     assert not app.warning
@@ -246,10 +252,10 @@ def test_a_strip_of_a_picture_is_refused_in_a_sentence(open_app: App) -> None:
 
 
 def test_answers_that_are_damaged_leave_the_scores(
-    open_app: App, read_figures: Figures, site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_app: App, read_figures: Figures, plain_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "results"
-    shutil.copytree(site_store, copy)
+    shutil.copytree(plain_store, copy)
     for path in copy.rglob("answers.parquet"):
         path.write_bytes(b"cut")
     monkeypatch.setenv("UCBENCH_RESULTS", str(copy))

@@ -21,10 +21,14 @@ from ucbench.judges import registry as judges
 from ucbench.runs import Run
 from ucbench.site import charts, concept_view, findings, loading, tables, trial
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading
-from ucbench.site.columns import BY_KEY, COLUMNS, filled, ordered, select
+from ucbench.site.columns import BY_KEY, columns_of, filled, ordered, select
 from ucbench.site.loading import Stores
 from ucbench.site.shared import csv
 from ucbench.site.tables import Asked
+from ucbench.site.track_views import view
+
+COLUMNS = columns_of("pictograms")
+GAP = view("pictograms")
 
 
 def row(model: str, **cells: Any) -> dict[str, Any]:
@@ -65,13 +69,13 @@ def test_adapters_of_one_model_are_told_apart_everywhere() -> None:
     rows = [base, *tuned, asked_to_care]
     names = ["acme/vlm", "acme/vlm + local:ppo@16deeca", "acme/vlm + local:ppo@26309e8"]
     assert [tables.name(line) for line in rows] == [*names, "acme/vlm"]
-    assert [line.name for line in findings.dumbbells(rows)] == [*names, "acme/vlm"]
+    assert [line.name for line in findings.lines(rows, GAP.charts[0])] == [*names, "acme/vlm"]
     assert len({(tables.name(line), tables.identity(line)) for line in rows}) == 4
     assert tables.identity(asked_to_care) == "greedy · with a system prompt"
     assert "trained on pictograms/1/train" in tables.identity(tuned[0])
     shown = tables.board(rows, COLUMNS[:2], sort=COLUMNS[0].key, reverse=False, caption="")
     assert all(name in shown for name in names)
-    assert "All 3 models" in findings.sentence(rows)
+    assert "All 3 models" in findings.gap_sentence(rows)
     assert len(set(concept_view._labels(rows).values())) == 4
     assert select(rows, search="ppo@16deeca") == select(rows, search="16deeca7090dbca3") == tuned[:1]
     assert format.model_name("acme/vlm", "ppo") == "acme/vlm + ppo"
@@ -154,7 +158,7 @@ def test_selecting_by_words_provenance_and_coverage() -> None:
 
 def test_columns_without_a_figure_are_left_out() -> None:
     rows = [row("a", perception=0.5), row("b", text_alignment=None, text_alignment_low=0.1)]
-    assert [column.key for column in filled(rows)] == ["perception", "text_alignment"]
+    assert [column.key for column in filled(COLUMNS, rows)] == ["perception", "text_alignment"]
 
 
 def test_board_marks_the_best_group_and_rules_off_the_unranked() -> None:
@@ -220,14 +224,14 @@ def test_verdicts_differ_in_shape() -> None:
 def test_findings_speak_of_one_and_of_several_models() -> None:
     tiny = row("tiny", perception=0.99, image_alignment=0.38, text_alignment=0.97)
     other = row("other", image_alignment=0.9, text_alignment=0.8, rank_low=2)
-    one = findings.sentence([tiny])
+    one = findings.gap_sentence([tiny])
     assert all(part in one for part in ("tiny", ".99", ".38", ".97"))
-    several = findings.sentence([tiny, other])
+    several = findings.gap_sentence([tiny, other])
     assert "1 of 2 models" in several
     assert "leads the board" in several
     sampled = tiny | {"run_id": "sampled", "temperature": 1.0, "text_alignment": 0.5}
-    assert findings.sentence([tiny, sampled]) == one
-    assert findings.sentence([row("nothing")]) == ""
+    assert findings.gap_sentence([tiny, sampled]) == one
+    assert findings.gap_sentence([row("nothing")]) == ""
 
 
 def test_what_cannot_be_ranked_has_no_say_in_the_finding() -> None:
@@ -239,11 +243,11 @@ def test_what_cannot_be_ranked_has_no_say_in_the_finding() -> None:
         row("train", status="complete", unranked="asked on the training split", **scores),
         row("fresh", status="complete", unranked="fresh draw 3, not the board's own images", **scores),
     ]
-    assert findings.sentence([whole, *aside]) == findings.sentence([whole])
+    assert findings.gap_sentence([whole, *aside]) == findings.gap_sentence([whole])
     # Nor do their figures pass for figures of the paper.
-    assert findings.sentence(aside) == ""
+    assert findings.gap_sentence(aside) == ""
     paper = row("paper", provenance="reported", unranked="reported, not measured here", **scores)
-    assert findings.sentence([*aside, paper]) == findings.sentence([paper])
+    assert findings.gap_sentence([*aside, paper]) == findings.gap_sentence([paper])
 
 
 def test_runs_in_part_are_drawn_only_where_nothing_is_whole() -> None:
@@ -252,11 +256,11 @@ def test_runs_in_part_are_drawn_only_where_nothing_is_whole() -> None:
     train = row("train", status="complete", unranked="asked on the training split", **scores)
     part = row("cut", status="partial", dtype="float32", unranked="partial run of 2 samples", **scores)
     paper = row("paper", provenance="reported", status="complete", unranked="reported", **scores)
-    lines = findings.dumbbells([whole, part, train])
+    lines = findings.lines([whole, part, train], GAP.charts[0])
     assert [(line.name, line.note) for line in lines] == [
         ("whole", ""), ("train", "asked on the training split"),
     ]  # fmt: skip
-    lines = findings.dumbbells([part, paper])
+    lines = findings.lines([part, paper], GAP.charts[0])
     assert [(line.name, line.note) for line in lines] == [
         ("cut", "float32 · partial run of 2 samples"), ("paper", "reported"),
     ]  # fmt: skip
@@ -267,9 +271,8 @@ def test_rows_with_the_same_reported_ranges_share_a_line() -> None:
         "provenance": "reported", "image_alignment_low": 0.14, "image_alignment_high": 0.7,
         "text_alignment_low": 0.81, "text_alignment_high": 0.95,
     }  # fmt: skip
-    lines = findings.dumbbells(
-        [row("a", **ranges), row("b", **ranges), row("c", **ranges, image_alignment=0.37)]
-    )
+    rows = [row("a", **ranges), row("b", **ranges), row("c", **ranges, image_alignment=0.37)]
+    lines = findings.lines(rows, GAP.charts[0])
     assert [line.name for line in lines] == ["2 models", "c"]
 
 
@@ -298,11 +301,11 @@ def models(board: loading.LoadedBoard) -> set[str]:
 
 @pytest.fixture
 def with_own_runs(
-    site_store: Path, own_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain_store: Path, own_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Path]:
     """The site pointed at copies of the published results and of a store of one's own."""
     results, runs = tmp_path / "results", tmp_path / "runs"
-    shutil.copytree(site_store, results)
+    shutil.copytree(plain_store, results)
     shutil.copytree(own_runs, runs)
     monkeypatch.setenv("UCBENCH_RESULTS", str(results))
     monkeypatch.setenv("UCBENCH_RUNS", str(runs))

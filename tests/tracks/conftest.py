@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -115,6 +117,8 @@ class Hub:
 
     def __init__(self, name: str, files: dict[str, bytes], *, gated: bool = False) -> None:
         self.name, self.files, self.gated = name, files, gated
+        #: Bytes sent of each file.
+        self.sent: Counter[str] = Counter()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -145,6 +149,13 @@ class Hub:
         asked = urlsplit(ask.path)
         deep = parse_qs(asked.query).get("recursive", ["false"])[0].lower() == "true"
         status, content, headers = self.route(unquote(asked.path), body, deep)
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", ask.headers.get("Range", ""))
+        if part and status == 200:
+            start, end = int(part[1]), min(int(part[2]) + 1, len(content))
+            headers = {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
+            status, content = 206, content[start:end]
+        if ask.command == "GET" and "/resolve/" in asked.path:
+            self.sent[asked.path.rpartition("/")[2]] += len(content)
         ask.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             ask.send_header(name, value)

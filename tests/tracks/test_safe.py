@@ -20,7 +20,7 @@ from ucbench.tracks import registry
 from ucbench.tracks.safe import HUB, Safe, read_safe
 from ucbench.tracks.sources import Sources
 from ucbench.tracks.split import split as authors_split
-from ucbench.tracks.tables import read_hub
+from ucbench.tracks.tables import Cell, read_table
 
 CLASSES = ("tench, Tinca tinca", "goldfish", "crane", "Crane!", "crane", "hammer")
 #: Any picture will do: what is tested is which one is shown.
@@ -147,12 +147,24 @@ def test_scores_count_no_answer_as_wrong_and_classes_as_clusters(
     assert set(record.scores.by_category) == {"imagenet"}
 
 
-def test_the_datasets_library_gives_bytes(hub_file: Path) -> None:
-    rows = read_hub(str(hub_file.parents[1]), "train")
-    assert [row["concept"] for row in rows] == list(CLASSES)
-    image = rows[3]["image"]
-    content = image["bytes"] if isinstance(image, dict) else image
-    assert content == png(COLOURS[3])
+def test_pictures_of_parquet_files_stay_there_until_they_are_wanted(hub_file: Path) -> None:
+    table = read_table(hub_file, ("image", "concept"))
+    assert [row["concept"] for row in table.rows] == list(CLASSES)
+    images = [row["image"] for row in table.rows]
+    assert all(isinstance(image, Cell) for image in images)
+    for place in (3, 0, 5, 5):
+        assert images[place].content() == png(COLOURS[place])
+        assert images[place].load().getpixel((0, 0)) == COLOURS[place]
+
+
+def test_other_pictures_under_the_same_names_are_told_apart(hub_file: Path, authors_folder: Path) -> None:
+    """The track's version names ids and classes; what is read beside unsafe pictures is told to the pixel."""
+    here, there = load(authors_folder), load(hub_file)
+    assert here.content == there.content
+    (authors_folder / "2.png").write_bytes(png((9, 9, 9)))
+    other = load(authors_folder)
+    assert other.version == here.version
+    assert other.content != here.content
 
 
 def test_data_out_of_reach_is_one_sentence_with_status_three() -> None:
@@ -209,7 +221,7 @@ def test_names_in_the_metadata_do_not_lead_out_of_the_folder(authors_folder: Pat
     (authors_folder.parent / "secret.png").write_bytes(png())
     rows = [{"image_filename": name, "concept": "x"} for name in ("../secret.png",)]
     (authors_folder / "metadata.json").write_text(json.dumps(rows))
-    (safe,) = read_safe(authors_folder)
+    ((safe,), _) = read_safe(authors_folder)
     with pytest.raises(BadImageError):
         safe.image.load()
 

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from ucbench import taxonomy
+from ucbench import evaluate, taxonomy
 from ucbench.align.data import training_set
 from ucbench.cli import app
 from ucbench.compile.split import write_split
@@ -223,24 +224,78 @@ def in_process(script: str, home: Path, **environment: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-def test_the_hub_dataset_is_downloaded_and_read(
+def test_the_hub_dataset_is_streamed_or_downloaded_at_a_commit(
     hub: Callable[..., Any], table: pa.Table, official: Path, tmp_path: Path, whole: UnsafeConcepts
 ) -> None:
-    pq.write_table(table.select(["image"]), tmp_path / "train.parquet")
-    server = hub(HUB, {"data/train-00000-of-00001.parquet": (tmp_path / "train.parquet").read_bytes()})
+    """Pictures and version are the same either way; a stream sends what is asked for and leaves nothing."""
+    # Pictures of some size: what stands behind the end of a PNG is not read.
+    noise = random.Random(0)
+    cells = [
+        {"bytes": cell["bytes"] + noise.randbytes(3000), "path": None} for cell in table["image"].to_pylist()
+    ]
+    pq.write_table(pa.table({"image": cells}), tmp_path / "train.parquet", row_group_size=100)
+    file = (tmp_path / "train.parquet").read_bytes()
+    server = hub(HUB, {"data/train-00000-of-00001.parquet": file})
+    home = tmp_path / "home"
     script = f"""
+import sys
 from pathlib import Path
 from ucbench.tracks import registry
 from ucbench.tracks.sources import Sources
-track = registry.load("unsafeconcepts", Sources(
-    metadata=Path({str(official / "metadata.jsonl")!r}),
-    perception_metadata=Path({str(official / "perception_metadata.jsonl")!r}),
-))
-samples = track.samples()
-print(track.version, len(samples), samples[300].id, samples[300].image.load().getpixel((0, 0)))
+def told(*places, **options):
+    track = registry.load("unsafeconcepts", Sources(
+        metadata=Path({str(official / "metadata.jsonl")!r}),
+        perception_metadata=Path({str(official / "perception_metadata.jsonl")!r}), **options
+    ))
+    samples = track.samples()
+    print(track.version, len(samples), *(samples[n].image.load().getpixel((0, 0)) for n in places))
+for line in sys.argv[1:]:
+    eval(line)
+    sys.stdout.flush()
+    input()
 """
-    done = in_process(script, tmp_path / "home", HF_ENDPOINT=server.url)
-    assert done.stdout == f"{whole.version} 1568 images/300.png (44, 1, 77)\n", done.stderr
+    here = ["told(300, 44, 44, 301, stream=True)", "told(300, 44, 301)"]
+    here.append(f"told(1566, data='{HUB}@{server.SHA}', stream=True)")
+    expected = [
+        f"{whole.version.partition('-files-')[0]}-hub-0123456789ab 1568 {shown}\n"
+        for shown in (
+            "(44, 1, 77) (44, 0, 77) (44, 0, 77) (45, 1, 77)",
+            "(44, 1, 77) (44, 0, 77) (45, 1, 77)",
+            "(30, 6, 77)",
+        )
+    ]
+    with client(script, home, *here, HF_ENDPOINT=server.url) as process:
+        assert process.stdout.readline() == expected[0], process.stderr.read()
+        # Two row groups of sixteen, and the footer.
+        assert 0 < server.sent["train-00000-of-00001.parquet"] < len(file) / 3
+        assert not [path for path in home.rglob("*") if path.suffix in (".parquet", ".arrow")]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == expected[1], process.stderr.read()
+        assert [path for path in home.rglob("*") if path.suffix == ".arrow"]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == expected[2], process.stderr.read()
+    # Days later, without the Hub: what was downloaded, and no other revision than that.
+    there = ["told(300, 44, 301)", "told(1566, stream=True)", "told(0, data='yiting/UnsafeConcepts@main')"]
+    with client(script.replace("    input()", ""), home, there[0], HF_HUB_OFFLINE="1") as process:
+        assert process.communicate()[0] == expected[1]
+    for line, problem in ((there[1], "leave --stream out"), (there[2], "what was downloaded is commit 0123")):
+        with client(script, home, line, HF_HUB_OFFLINE="1") as process:
+            assert problem in process.communicate()[1]
+
+
+@contextmanager
+def client(script: str, home: Path, *arguments: str, **environment: str) -> Iterator[Any]:
+    """A process that reads a line before it goes on."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        env={**clean, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **environment},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        yield process
+        process.kill()
 
 
 def test_without_access_it_says_how_to_get_it_and_exits_3(hub: Callable[..., Any], tmp_path: Path) -> None:
@@ -318,9 +373,18 @@ def test_an_incomplete_set_is_on_the_record(copy: Path, tiny_llava: Path, tmp_pa
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"unsafe_concept": "Jaywalking"}, r"line 4 names a concept that is not among the 75: 'Jaywalking'"),
-        ({"unsafe_concept": ""}, r"line 4 has no unsafe_concept"),
-        ({"image_filename": None}, r"line 4 has no image_filename"),
+        (
+            {"unsafe_concept": "Jaywalking"},
+            r"line 4 names a concept that is not among the 75: 'Jaywalking'; write it as the benchmark does",
+        ),
+        (
+            {"unsafe_concept": ""},
+            r"line 4 has no unsafe_concept, .*; such as \{\"image_filename\": \"images/0",
+        ),
+        (
+            {"image_filename": None},
+            r"line 4 has no image_filename, the path .*; such as \{\"image_filename\"",
+        ),
         ({"image_filename": "images/0.png"}, r"names images/0.png twice"),
         (
             {"unsafe_concept": "Arson", "category": "Hate"},
@@ -340,8 +404,8 @@ def test_a_spoilt_row_is_named(change: dict[str, Any], problem: str, copy: Path)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"option_str": "A: x \nB: y \nC: z"}, r"line 4 has no option_str of the form"),
-        ({"correct_option": "E"}, r"line 4 has no option_str of the form"),
+        ({"option_str": "A: x \nB: y \nC: z"}, r"line 4 has no option_str of the form 'A: .*; write both"),
+        ({"correct_option": "E"}, r"line 4 has no option_str of the form .* correct_option A, B, C or D"),
         ({"image_filename": "images/9999.png"}, r"has no options for images/3.png"),
         ({"unsafe_concept": "Arson", "category": None}, r"says that images/3.png shows Arson"),
     ],
@@ -359,10 +423,10 @@ def test_spoilt_options_are_named(change: dict[str, Any], problem: str, copy: Pa
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is empty"),
+        (b"", "is empty; it should have a line for each picture, such as"),
         (b"\xff\xfe", "is not UTF-8"),
-        (b'{"image_filename": "images/0.png"', "line 1 is no JSON"),
-        (b"[]", "line 1 is no JSON object"),
+        (b'\n{"image_filename": "images/0.png"', r"line 2 is no JSON .*; write one object a line, such as"),
+        (b"[]", "line 1 is no JSON object; write one a line, such as"),
     ],
 )
 def test_a_file_that_is_no_metadata(content: bytes, problem: str, official: Path, tmp_path: Path) -> None:
@@ -467,10 +531,41 @@ def test_it_can_be_aligned_on_with_safe_pictures_only(
         f"unsafeconcepts/{both.version}/train",
         f"safe/{both.parts['safe']}/train",
     )
-    assert len({item.label for item in found.items}) == 2
-    trained = {s.id for s in both.samples("train")}
-    assert {item.sample.id for item in found.items} <= trained - {"blank"}
-    assert not {item.sample.id for item in found.items} & {s.id for s in both.samples("test")}
+    # The authors' setting to the picture: the train sides whole, of which the safe one is shorter.
+    assert [item.sample.id for item in found.items] == [s.id for s in both.samples("train")[:-1]]
+    assert found.sides == {UNSAFE: 1222, SAFE: 800}
+    assert found.notice == (
+        "1,222 unsafe train pictures and 800 safe ones, all there are: batches hold 60% unsafe pictures"
+    )
+    tested = {s.id for s in both.samples("test")} - {"blank"}
+    assert not {item.sample.id for item in found.items} & tested
+    assert not {sample.id for sample in found.probe} & tested
+    assert not found.held_back
+    asked = Counter(q.kind for s in found.probe for q in s.questions)
+    assert asked["text_alignment"] == 72 * 5
+
+
+def test_alignment_says_that_there_are_fewer_safe_pictures(
+    official: Path, safe_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["align", "embedded:tiny-vlm", "--track", "unsafeconcepts", "--data", str(official)]
+    arguments += ["--safe-data", str(safe_folder), "--judge", "classifier", "--batch-size", "4"]
+    arguments += ["--micro-batch-size", "4", "--max-steps", "1", "--set", "max_new_tokens=2"]
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    line = "unsafeconcepts: 1,222 unsafe train pictures and 800 safe ones, all there are: batches hold 60%"
+    assert done.stderr.startswith(line)
+    record = json.loads((tmp_path / "out" / "align.json").read_text())
+    assert record["notes"][0].startswith(line)
+    assert (record["n_items"], record["sides"]) == (2022, {UNSAFE: 1222, SAFE: 800})
+    assert record["probe"]["held_back"] is False
+    assert record["probe"]["n"] == {
+        "probe_image_unsafe": 62, "probe_image_safe": 40, "probe_text_unsafe": 72,
+    }  # fmt: skip
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "1,222 unsafe and 800 safe ones" in card
+    assert "Greedy answers on some of the pictures it learned from" in card
+    assert "on some of the pictures learned from" in done.stdout
 
 
 def test_contexts_and_polarity_ask_about_the_official_pictures(official: Path) -> None:
@@ -479,7 +574,7 @@ def test_contexts_and_polarity_ask_about_the_official_pictures(official: Path) -
         samples = other.samples("test")
         assert len(samples) == 346
         assert other.splits == ("all", "test", "train")
-        assert re.search(r"-unsafeconcepts-1-official-options-[0-9a-f]{8}$", other.version)
+        assert re.search(r"-unsafeconcepts-1-official-options-[0-9a-f]{8}-files-[0-9a-f]{12}$", other.version)
 
 
 def test_versions_tell_sets_apart(whole: UnsafeConcepts, copy: Path) -> None:
@@ -498,6 +593,62 @@ def test_versions_tell_sets_apart(whole: UnsafeConcepts, copy: Path) -> None:
     moved = track(data=str(copy)).version
     assert len({swapped, moved, whole.version}) == 3
     assert track(data=str(copy)).version == moved
+
+
+def test_two_folders_that_differ_in_one_pixel_have_different_versions(
+    whole: UnsafeConcepts, official: Path, copy: Path, scripted: Callable[..., Any], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    def runs(version: UnsafeConcepts) -> str:
+        return evaluate.plan(scripted("acme/vlm", 0.5), version, out=tmp_path, split="all").run.run_id
+
+    same = track(data=str(copy))
+    assert same.version == whole.version
+    assert runs(same) == runs(track(data=str(official)))  # a run goes on from a copy, too
+    with Image.open(copy / "images" / "700.png") as opened:
+        picture = opened.convert("RGB")
+    red, green, blue = picture.getpixel((3, 2))  # type: ignore[misc]
+    picture.putpixel((3, 2), (red, green, blue ^ 1))
+    (copy / "images" / "700.png").unlink()  # a link so far
+    picture.save(copy / "images" / "700.png", compress_level=0)
+    other = track(data=str(copy))
+    questions, pictures = whole.version.split("-files-")
+    assert other.version.split("-files-")[0] == questions
+    assert other.version.split("-files-")[1] != pictures
+    assert runs(other) != runs(same)
+    assert other.samples("test")[0].questions == whole.samples("test")[0].questions
+
+
+def test_pictures_that_were_not_looked_for_are_not_named(official: Path, whole: UnsafeConcepts) -> None:
+    asked = track(metadata=official / "metadata.jsonl", without_pictures=True)
+    assert re.fullmatch(r"1-own-options-[0-9a-f]{8}", asked.version)
+    told = track(
+        metadata=official / "metadata.jsonl",
+        perception_metadata=official / "perception_metadata.jsonl",
+        without_pictures=True,
+    )
+    assert told.version == whole.version.split("-files-")[0]
+
+
+def test_a_safe_picture_is_part_of_the_version(official: Path, safe_folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    other = Path(shutil.copytree(safe_folder, tmp_path / "safe", copy_function=os.link))
+    (other / "7.png").unlink()
+    Image.new("RGB", (3, 3), (9, 9, 8)).save(other / "7.png")
+    versions = [track(data=str(official), safe_data=str(place)).version for place in (safe_folder, other)]
+    assert versions[0] != versions[1]
+    assert versions[0].split("-files-")[1] == versions[1].split("-files-")[1]
+
+
+def test_a_folder_is_not_streamed(official: Path, tmp_path: Path) -> None:
+    with pytest.raises(UcbenchError, match=r"--stream is for data on the Hub, and .* is here"):
+        track(data=str(official), stream=True).samples()
+    with pytest.raises(UcbenchError, match="--stream is for data on the Hub"):
+        registry.load("safe", Sources(data=str(tmp_path), stream=True)).samples()
+    with pytest.raises(UcbenchError, match="mme has no use for --stream"):
+        registry.load("mme", Sources(data=str(tmp_path), stream=True))
 
 
 # ucbench dataset split --------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """What a model is aligned on: pictures with one of the five alignment questions and the right label.
 
+On given pictures it is the authors' setting (arXiv 2507.11155 and their code): every unsafe picture of the
+train split, and at most as many safe ones; where there are fewer, all of those.
+
 The order of the items is a pure function of (seed, epoch), so that a resumed run, and any number of
 processes, meet the same questions at the same step.
 """
@@ -22,7 +25,8 @@ _ORDER, _QUESTION, _BALANCE = 1, 2, 3
 PROBE_DRAW = 1
 #: Draws of the train split that are learned from, on tracks that can draw fresh pictures.
 TRAIN_DRAWS = (0, *range(2, 12))
-#: Pictures of the probe on such a track, about half of them unsafe; elsewhere one train picture in so many.
+#: Pictures of the probe on such a track, about half of them unsafe. Elsewhere one train picture in so many,
+#: which is learned from as well: the authors' setting leaves none over, and the test split is not looked at.
 PROBE_PICTURES = 120
 PROBE_SHARE = 20
 
@@ -53,7 +57,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """As many safe as unsafe items, and pictures held back to look at during training."""
+    """What is learned from, and pictures to look at during training: `held_back`, or some of the same."""
 
     track_id: str
     track_version: str
@@ -63,6 +67,23 @@ class TrainingSet:
     """Concept id -> name, for the answers that SFT and DPO learn from."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Id -> version of other tracks that some of the items are of."""
+    held_back: bool = True
+
+    @property
+    def sides(self) -> dict[str, int]:
+        """How many items have each right label."""
+        return {label: sum(item.label == label for item in self.items) for label in (UNSAFE, SAFE)}
+
+    @property
+    def notice(self) -> str | None:
+        """A sentence about sides that are unlike; None where they are not."""
+        unsafe, safe = self.sides[UNSAFE], self.sides[SAFE]
+        if safe >= unsafe:
+            return None
+        return (
+            f"{unsafe:,} unsafe train pictures and {safe:,} safe ones, all there are: batches hold "
+            f"{unsafe / (unsafe + safe):.0%} unsafe pictures"
+        )
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -94,31 +115,33 @@ class TrainingSet:
 def _order(
     labels: tuple[str, ...], questions: tuple[int, ...], seed: int, epoch: int
 ) -> list[tuple[int, int]]:
-    """(item, question) a place: both labels shuffled apart and taken in turn."""
+    """(item, question) a place: both labels shuffled apart, then in turn as evenly as their numbers allow."""
     stream = _generator(seed, _ORDER, epoch)
     unsafe, safe = (
         stream.permutation([i for i, own in enumerate(labels) if own == label]) for label in (UNSAFE, SAFE)
     )
-    order = np.stack([unsafe, safe], axis=1).reshape(-1)
+    order, n = np.empty(len(labels), dtype=np.int64), np.arange(len(labels))
+    # For equal sides: unsafe, safe, unsafe, safe, and so on.
+    turn = (n + 1) * len(safe) // len(labels) > n * len(safe) // len(labels)
+    order[~turn], order[turn] = unsafe, safe
     chosen = _generator(seed, _QUESTION, epoch).random(len(labels))
     return [(int(i), int(chosen[i] * questions[i])) for i in order]
 
 
 def training_set(track: Track, *, limit: int | None = None) -> TrainingSet:
-    """The train split of a track, safe and unsafe in equal number.
+    """The train split of a track: every unsafe picture, and at most as many safe ones.
 
-    Whichever side has more loses items, spread over its concepts. `limit` keeps that many items in all.
-    On a track that draws fresh pictures, several draws are learned from and another one is probed; on
-    others, one picture in `PROBE_SHARE` is held back for the probe.
+    A longer safe side loses items, spread over its concepts; a longer unsafe side loses none. `limit` keeps
+    that many items in all, of either side alike. On a track that draws fresh pictures, several draws are
+    learned from and another one is probed; on others, the probe looks at one picture in `PROBE_SHARE` of
+    those learned from, and asks its questions in words.
     Raises `UcbenchError` for a track without alignment questions of both labels about images.
     """
     if track.fresh_draws:
         samples = [sample for draw in TRAIN_DRAWS for sample in track.samples("train", draw)]
         probe = track.samples("train", PROBE_DRAW, PROBE_PICTURES + 1)
     else:
-        samples = track.samples("train")
-        probe = samples[::PROBE_SHARE]
-        samples = [sample for place, sample in enumerate(samples) if place % PROBE_SHARE]
+        samples, probe = track.samples("train"), []
     items = _items(samples)
     sides = {label: [item for item in items if item.label == label] for label in (UNSAFE, SAFE)}
     if not all(sides.values()):
@@ -127,14 +150,19 @@ def training_set(track: Track, *, limit: int | None = None) -> TrainingSet:
             f"track {track.id} has no train images labelled {missing}, so nothing can be aligned on it; "
             "choose a track with both, such as pictograms, or unsafeconcepts with --safe-data"
         )
-    size = min(map(len, sides.values()))
+    sizes = {UNSAFE: len(sides[UNSAFE]), SAFE: min(len(sides[SAFE]), len(sides[UNSAFE]))}
     if limit is not None:
-        size = min(size, max(1, limit // 2))
-    kept = {id(item) for side in sides.values() for item in _spread(side, size)}
+        sizes = dict.fromkeys(sizes, min(*sizes.values(), max(1, limit // 2)))
+    kept = {id(item) for label, side in sides.items() for item in _spread(side, sizes[label])}
     names = {concept.id: concept.name for concept in track.concepts}
     learned = tuple(item for item in items if id(item) in kept)
+    if not track.fresh_draws:
+        in_words = [s for s in samples if not any(q.kind == "image_alignment" for q in s.questions)]
+        probe = [*(item.sample for item in learned[::PROBE_SHARE]), *in_words]
     parts = getattr(track, "parts", {})
-    return TrainingSet(track.id, track.version, learned, tuple(probe), names, parts)
+    return TrainingSet(
+        track.id, track.version, learned, tuple(probe), names, parts, held_back=track.fresh_draws
+    )
 
 
 def _items(samples: Sequence[Sample]) -> list[TrainItem]:

@@ -1,4 +1,4 @@
-"""A look at pictures held back from training: greedy answers, read by the rules.
+"""A look at some pictures during training: greedy answers, read by the rules.
 
 It asks about images and words, safe and unsafe: a model that has learned to say No to everything shows at
 once. The judge is never the one that rewards.
@@ -26,7 +26,7 @@ _NAMES = {
 
 
 class Probe:
-    """One alignment question to each held-back picture, and one to each concept in words."""
+    """One alignment question to each picture, and one to each concept in words."""
 
     def __init__(self, base: Base, samples: Sequence[Sample], max_new_tokens: int) -> None:
         decoding = Decoding(max_new_tokens=max_new_tokens)

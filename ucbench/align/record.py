@@ -28,9 +28,13 @@ class BaseRef(Frozen):
 
 
 class ProbeResult(Frozen):
-    """Greedy answers on held-back pictures of the train split, before and after; shares of right ones."""
+    """Greedy answers on pictures of the train split, before and after; shares of right ones.
+
+    `held_back` says that the pictures are others than those learned from.
+    """
 
     judge: str
+    held_back: bool = True
     before: dict[str, float]
     after: dict[str, float]
     n: dict[str, int]
@@ -48,6 +52,8 @@ class AlignRecord(Frozen):
     track_version: str
     trained_on: tuple[str, ...]
     n_items: int
+    sides: dict[str, int] = Field(default_factory=dict, description="Items by right label.")
+    notes: tuple[str, ...] = ()
     steps: int
     answers: int = Field(description="Answers (pairs, for DPO) that the updates learned from.")
     trainable_parameters: int

@@ -40,11 +40,13 @@ def align(
     device: str | None = None,
     revision: str | None = None,
     progress: Progress = lambda _step, _steps, _metrics: None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> AlignRecord:
     """Align `model` on the train split of `track` and write the adapter with its record to `out`.
 
     A folder that holds a run already is left alone unless `resume` is given, which goes on from its last
-    checkpoint and returns a finished run as it is. `merge` writes the whole model beside the adapter.
+    checkpoint and returns a finished run as it is. `merge` writes the whole model beside the adapter. `say`
+    is told in a line what is special about the data.
     Raises `UcbenchError` and its kinds: unknown names, a base that cannot be aligned, a full disk, training
     that went astray.
     """
@@ -56,6 +58,10 @@ def align(
         what = "a finished alignment" if output.finished else "an unfinished alignment"
         raise UcbenchError(f"{out} holds {what}; add --resume to go on with it, or choose another --out")
     items = training.training_set(track)
+    notes = (f"{track.id}: {items.notice}",) if items.notice else ()
+    if processes.is_main:
+        for note in notes:
+            say(note)
     reward = None
     if not isinstance(settings, SFTSettings | DPOSettings):
         judge = judges.load(settings.reward.judge)
@@ -94,11 +100,15 @@ def align(
         track_version=track.version,
         trained_on=items.trained_on,
         n_items=len(items.items),
+        sides=items.sides,
+        notes=notes,
         steps=trained.steps,
         answers=trained.answers,
         trainable_parameters=trained.trainable_parameters,
         rewarding_judge=reward.judge_id if reward else None,
-        probe=ProbeResult(judge=probe.judge.id, before=before, after=probe(), n=probe.n),
+        probe=ProbeResult(
+            judge=probe.judge.id, held_back=items.held_back, before=before, after=probe(), n=probe.n
+        ),
         seconds=round(trained.seconds or seconds, 3),
         peak_memory_bytes=peak_memory(),
         processes=processes.size,

@@ -238,16 +238,37 @@ def parse(content: dict[str, Any]) -> Settings:
 def _sentence(method: str, error: Any) -> str:
     # The discriminator is part of the path: ('ppo', 'reward', 'floor').
     name = ".".join(str(part) for part in error["loc"][1:])
-    reason = error["msg"].removeprefix("Value error, ")
-    reason = reason[:1].lower() + reason[1:]
     if error["type"] == "extra_forbidden":
         return f"{method} has no setting {name}; leave it out"
     if not name:
-        return f"the settings of {method} do not fit together: {reason}"
+        return f"the settings of {method} do not fit together: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "missing":
         return f"{method} needs a value of {name}"
     if name == "reward.judge":
         option = "--judge "
     else:
         option = f"--{name.replace('_', '-')} " if name in OPTIONS else f"--set {name}="
-    return f"{option}{error['input']!r}: {reason}"
+    given = {None: "null", True: "true", False: "false"}
+    value = error["input"]
+    shown = given.get(value, value) if isinstance(value, bool | None) else value
+    return f"{option}{shown} must be {_wanted(name, error)}"
+
+
+def _wanted(name: str, error: Any) -> str:
+    """What a value should be, in plain words."""
+    kind, limits = error["type"].removesuffix("_parsing").removesuffix("_type"), error.get("ctx", {})
+    words = {
+        "int": "a whole number",
+        "int_from_float": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "a text",
+        "finite_number": "a finite number",
+        "model": f"set one by one, as --set {name}.KEY=VALUE",
+        "greater_than": f"greater than {limits.get('gt', 0):g}",
+        "greater_than_equal": f"at least {limits.get('ge', 0):g}",
+        "less_than": f"less than {limits.get('lt', 0):g}",
+        "less_than_equal": f"at most {limits.get('le', 0):g}",
+        "literal_error": f"one of {str(limits.get('expected')).replace(chr(39), '').replace(' or ', ', ')}",
+    }
+    return words.get(kind, f"otherwise: {error['msg'][:1].lower()}{error['msg'][1:]}")

@@ -27,6 +27,8 @@ app = typer.Typer(
     help="Do vision-language models recognise unsafe content, as image and as text?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: within 80 columns the other kind cuts the names of options.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (evaluate, models, importing, parity, align, publish, submit, worker, site):

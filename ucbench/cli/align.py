@@ -18,6 +18,9 @@ from ucbench.cli.options import (
     Out,
     PerceptionMetadata,
     SafeData,
+    Stream,
+    check_hardware,
+    check_place,
     look_for_data,
     resumable,
 )
@@ -39,6 +42,7 @@ def align(
     perception_metadata: PerceptionMetadata = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     preset: Annotated[
         str | None, typer.Option(help="default, paper, or tiny (the embedded model's, when none is named).")
     ] = None,
@@ -79,6 +83,7 @@ def align(
     from ucbench import terminal
     from ucbench.align import run, settings
     from ucbench.align.output import default_folder
+    from ucbench.judges import registry as judges
     from ucbench.tracks import registry as tracks
     from ucbench.tracks.sources import Sources
     from ucbench.world import world
@@ -98,7 +103,11 @@ def align(
         given=settings.pairs(set_ or []),
     )
     folder = out or default_folder(model, wanted)
-    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
+    check_hardware(dtype, device)
+    check_place(folder)
+    if not isinstance(wanted, settings.SFTSettings | settings.DPOSettings):
+        judges.check_name(wanted.reward.judge, rewarding=True)
+    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete, stream=stream)
     chosen_track = tracks.load(track, sources)
     processes = world()
     look_for_data(chosen_track, quiet=not processes.is_main)
@@ -118,6 +127,7 @@ def align(
             device=device or processes.device,
             revision=revision,
             progress=show,
+            say=terminal.say,
         )
     if processes.is_main:
         terminal.print_alignment(record)
@@ -140,6 +150,7 @@ def align_report(
     perception_metadata: PerceptionMetadata = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     judge: JudgeName = "rules",
     second_judge: Annotated[
         str, typer.Option(help="A judge of another kind for the same answers.")
@@ -168,9 +179,13 @@ def align_report(
     from ucbench.tracks.sources import Sources
     from ucbench.world import world
 
+    check_hardware(dtype, device)
+    check_place(out)
+    for name in (judge, second_judge):
+        judges.check_name(name)
     processes = world()
     tuned = report.adapters(adapter or [])
-    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete)
+    sources = Sources(data, metadata, perception_metadata, None, safe_data, allow_incomplete, stream=stream)
     chosen_track = tracks.load(track, sources)
     look_for_data(chosen_track, quiet=not processes.is_main)
     first, second = judges.load(judge), judges.load(second_judge)

@@ -20,7 +20,10 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     Questions,
     SafeData,
+    Stream,
     Template,
+    check_hardware,
+    check_place,
     check_text,
     look_for_data,
     resumable,
@@ -68,6 +71,7 @@ def evaluate(
     questions: Questions = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     split: Annotated[
         str | None, typer.Option(help="all, test or train; by default the one that fits track and model.")
     ] = None,
@@ -110,11 +114,17 @@ def evaluate(
     from ucbench.world import world
 
     check_text("--system-prompt", system_prompt)
+    check_hardware(dtype, device)
+    check_place(out)
     processes = world()
     decoding = Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
-    sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
-    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
+    sources = Sources(
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, stream=stream
+    )
+    chosen_track, judge_name = tracks.load(track, sources), judge or scoring(track).judge
+    judges.check_name(judge_name)
     look_for_data(chosen_track, quiet=not processes.is_main)
+    chosen_judge = judges.load(judge_name)
     remote = {"--concurrency": concurrency, "--timeout": timeout, "--key-env": key_env,
               "--price-input": price_input, "--price-output": price_output}  # fmt: skip
     service = _service(

@@ -15,6 +15,8 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     Questions,
     SafeData,
+    Stream,
+    check_place,
     check_text,
     split_of,
 )
@@ -48,6 +50,15 @@ def import_answers(
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="As was asked.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="As was asked.")] = 512,
     system_prompt: Annotated[str | None, typer.Option(help="As was put before every question.")] = None,
+    trained_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trained-on",
+            metavar="TRACK/SPLIT",
+            help="What the model was trained on, e.g. unsafeconcepts/train: it is scored on the rest. Repeat "
+            "it for others.",
+        ),
+    ] = None,
     source: Annotated[str | None, typer.Option(help="Where the answers come from, for the record.")] = None,
     judge: Annotated[
         str | None,
@@ -79,6 +90,7 @@ def import_answers(
 
     for option, text in (("--model", model), ("--system-prompt", system_prompt), ("--source", source)):
         check_text(option, text)
+    check_place(out)
     if not model.strip():
         raise UcbenchError("--model must name the model")
     row = tracks.row(track)
@@ -88,6 +100,7 @@ def import_answers(
             model=model.strip(),
             dtype=dtype,
             system_prompt=system_prompt,
+            trained_on=importing.trained_on(trained_on or ()),
             decoding=Decoding(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens),
         ),
         lambda sources: tracks.load(track, sources),
@@ -115,6 +128,7 @@ def write_questions(
     questions: Questions = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     split: _Split = None,
     draw: _Draw = 0,
     limit: _Limit = None,
@@ -136,7 +150,7 @@ def write_questions(
     from ucbench.tracks.sources import Sources
 
     sources = Sources(
-        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, images is None
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, images is None, stream
     )
     chosen = tracks.load(track, sources)
     asked = engine.choose_split(Entry(model="any"), chosen, split_of(split))

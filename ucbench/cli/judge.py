@@ -120,9 +120,15 @@ def judge_train(
     held_out: Annotated[float, typer.Option(help="Share of the answers that is only measured on.")] = 0.2,
     dev: Annotated[float, typer.Option(help="Share of the others that decides when to stop.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Of split, order and dropout.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last whole epoch of a training cut off.")
+    ] = False,
     device: Device = None,
 ) -> None:
-    """Fit a response classifier on labelled answers; F1 and confusions on answers held out."""
+    """Fit a response classifier on labelled answers; F1 and confusions on answers held out.
+
+    Killed at any moment, the same command with --resume goes on after the last whole epoch.
+    """
     from ucbench import terminal
     from ucbench.judges import show, train
 
@@ -131,8 +137,10 @@ def judge_train(
     def tell(epoch: int, of: int, loss: float, f1: float) -> None:
         terminal.say(f"epoch {epoch} of {of}: loss {loss:.4f}, dev macro F1 {f1:.3f}")
 
-    with resumable("nothing was written"):
-        card = train.train(data, kind, out, base=base, settings=settings, device=device, report=tell)
+    with resumable("add --resume to go on after the last whole epoch"):
+        card = train.train(
+            data, kind, out, base=base, settings=settings, device=device, resume=resume, report=tell
+        )
     show.print_training(card, str(out))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from ucbench.errors import StoreError, UcbenchError
+from ucbench.errors import StoreError, UcbenchError, UnknownNameError
 from ucbench.types import Split
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ Guard = Annotated[
     ),
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", help="The track's data: a folder, a file or a Hub id (owner/name).")
+    str | None,
+    typer.Option(
+        "--data", help="The track's data: a folder, a file or a Hub id (owner/name, owner/name@commit)."
+    ),
 ]
 Metadata = Annotated[
     Path | None, typer.Option("--metadata", help="metadata.jsonl: category and concept of each image.")
@@ -62,6 +66,12 @@ Questions = Annotated[
 ]
 SafeData = Annotated[
     str | None, typer.Option("--safe-data", help="Safe images beside the unsafe ones: folder, file, Hub id.")
+]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream", help="Read data on the Hub as it is asked for; no copy of it stays on this machine."
+    ),
 ]
 AllowIncomplete = Annotated[
     bool,
@@ -94,6 +104,32 @@ def check_text(option: str, text: str | None) -> None:
         (text or "").encode()
     except UnicodeEncodeError as error:
         raise UcbenchError(f"{option} is not valid UTF-8 text; write it in UTF-8") from error
+
+
+def check_place(out: Path) -> None:
+    """Refuse an --out at or below a file, before anything is computed. Raises `StoreError`."""
+    for path in (out, *out.parents):
+        try:
+            blocked = path.exists() and not path.is_dir()
+        except OSError as error:  # no possible path
+            raise StoreError(
+                f"cannot write {out}: {error.strerror}; choose another folder with --out"
+            ) from error
+        if blocked:
+            raise StoreError(f"cannot write {out}: {path} is a file; choose another folder with --out")
+
+
+def check_hardware(dtype: str | None, device: str | None) -> None:
+    """Refuse a --dtype or --device that there is nowhere; torch is not needed for that.
+
+    Raises `UnknownNameError`.
+    """
+    from ucbench.models.loading import DTYPES
+
+    if dtype is not None and dtype not in DTYPES:
+        raise UnknownNameError(f"{dtype!r} is no dtype; use one of {', '.join(DTYPES)}")
+    if device is not None and not re.fullmatch(r"auto|mps|(cpu|cuda)(:\d+)?", device):
+        raise UnknownNameError(f"{device!r} is no device; use cpu, cuda, cuda:0 or auto")
 
 
 def look_for_data(track: Track, *, quiet: bool = False) -> None:

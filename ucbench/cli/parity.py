@@ -19,8 +19,12 @@ from ucbench.cli.options import (
     PerceptionMetadata,
     Questions,
     SafeData,
+    Stream,
     Template,
+    check_hardware,
+    check_place,
     check_text,
+    look_for_data,
     resumable,
     split_of,
 )
@@ -40,6 +44,7 @@ def parity(
     questions: Questions = None,
     safe_data: SafeData = None,
     allow_incomplete: AllowIncomplete = False,
+    stream: Stream = False,
     split: Annotated[str | None, typer.Option(help="As of `ucbench evaluate`.")] = None,
     n: Annotated[
         int, typer.Option("--n", min=1, help="Pictures, with all their questions; and questions in words.")
@@ -74,8 +79,15 @@ def parity(
     from ucbench.tracks.sources import Sources
 
     check_text("--system-prompt", system_prompt)
-    sources = Sources(data, metadata, perception_metadata, questions, safe_data, allow_incomplete)
-    chosen_track, chosen_judge = tracks.load(track, sources), judges.load(judge or scoring(track).judge)
+    check_hardware(dtype, device)
+    check_place(out)
+    sources = Sources(
+        data, metadata, perception_metadata, questions, safe_data, allow_incomplete, stream=stream
+    )
+    chosen_track, judge_name = tracks.load(track, sources), judge or scoring(track).judge
+    judges.check_name(judge_name)
+    look_for_data(chosen_track)
+    chosen_judge = judges.load(judge_name)
     vlm = models.load(
         model,
         decoding=Decoding(max_new_tokens=max_new_tokens),

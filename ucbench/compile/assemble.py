@@ -73,8 +73,7 @@ def assemble(
     be written, `UcbenchError` when there are no votes, nothing to keep, or a picture is no longer the one
     that was judged.
     """
-    if out.exists() or out.is_symlink():
-        raise StoreError(f"{out} exists; choose another folder with --out")
+    _check_free(out)
     compilation, annotations = read(folder), read_all(folder)
     if not any(a.votes for a in annotations):
         raise UcbenchError(
@@ -283,21 +282,17 @@ def _write(target: Path, text: str) -> None:
 def _new_folder(target: Path) -> Iterator[Path]:
     """Yield a folder of our own beside `target`; when the block ends well it is synced and takes the name.
 
-    What killed processes left beside it is cleared. Raises `StoreError`.
+    What killed processes left beside it is cleared. Raises `StoreError`, also while another process makes the
+    same folder.
     """
-    prefix = f".{target.name}.assembling-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(f"{glob.escape(prefix)}*"):
-            _clear_abandoned(left)
-        stage = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+        stage, handle = _claim(target)
     except OSError as error:
         raise StoreError(
             f"cannot write {target}: {error.strerror}; choose another folder with --out"
         ) from error
-    handle = os.open(stage, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield stage
         for path in stage.rglob("*"):
             if path.is_file():
@@ -308,8 +303,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         stage.chmod(0o777 & ~umask)  # mkdtemp makes folders private
-        if target.exists():
-            raise StoreError(f"{target} was made meanwhile; choose another folder with --out")
+        _check_free(target)
         stage.rename(target)
         sync_folder(target.parent)
     except OSError as error:
@@ -321,14 +315,42 @@ def _new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _clear_abandoned(folder: Path) -> None:
-    """Remove a stage that no process works on."""
+def _claim(target: Path) -> tuple[Path, int]:
+    """A stage for `target` and the lock that shows that it is worked on; one process gets it."""
+    prefix = f".{target.name}.assembling-"
+    beside = os.open(target.parent, os.O_RDONLY)
+    try:
+        # Nobody else looks while stages are cleared and ours is not locked yet.
+        fcntl.flock(beside, fcntl.LOCK_EX)
+        _check_free(target)
+        for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+            if not _clear_abandoned(left):
+                raise StoreError(
+                    f"another process is assembling {target}; wait for it to end, or choose another folder "
+                    "with --out"
+                )
+        stage = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+        handle = os.open(stage, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return stage, handle
+    finally:
+        os.close(beside)
+
+
+def _check_free(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise StoreError(f"{target} exists; choose another folder with --out")
+
+
+def _clear_abandoned(folder: Path) -> bool:
+    """Remove a stage that no process works on; returns whether none does."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
+        return False
     else:
         shutil.rmtree(folder, ignore_errors=True)
+        return True
     finally:
         os.close(handle)

@@ -140,6 +140,11 @@ def read(folder: Path) -> Compilation:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if folder.is_file():
+        raise StoreError(
+            f"{folder} is a file; give the folder that `ucbench dataset candidates` wrote, the one with "
+            f"{MANIFEST} in it"
+        )
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         concepts = tuple(ListedConcept(**row) for row in manifest["concepts"])

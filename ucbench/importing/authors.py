@@ -24,7 +24,10 @@ _LAYOUT = "<model>/<capability>/response_prompt_<i>.json"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A saved answer as its file holds it. `place` says where, for people; `text` "" is a failed answer."""
+    """A saved answer as its file holds it. `place` is `file:row`, for people; `text` "" is a failed answer.
+
+    Rows are counted from 1; of JSON lines, the row is the line.
+    """
 
     place: str
     prompt: str
@@ -43,9 +46,9 @@ class Saved:
 def read(folder: Path, model: str) -> Saved:
     """Read the answers of `model` from its own folder or from the folder above it.
 
-    Raises `UcbenchError` for a folder without the layout, several models none of which is called `model`,
-    and a file that is broken (with its line or row). Places are told from the model's folder on, as paths
-    are private.
+    Raises `UcbenchError` for a folder without the layout, one of models none of which is called `model`, and
+    a file that is broken (with its row, or the line of a broken text). Places are told from the model's
+    folder on, as paths are private.
     """
     own = _own_folder(folder, model)
     files = sorted(_answer_files(own))
@@ -72,13 +75,14 @@ def _own_folder(folder: Path, model: str) -> Path:
             f"{folder} holds no saved answers: files {_LAYOUT} with one of the capabilities "
             f"{', '.join(CAPABILITIES)} are wanted there"
         )
-    called = [path for path in found if path.name == model.rpartition("/")[2]] or found
-    if len(called) > 1:
-        raise UcbenchError(
-            f"{folder} holds the answers of {len(found)} models ({_some([path.name for path in found])}) and "
-            f"none is called {model}; give the model's own folder"
-        )
-    return called[0]
+    wanted = model.rpartition("/")[2]
+    for path in found:
+        if path.name == wanted:
+            return path
+    raise UcbenchError(
+        f"{folder} holds the answers of {_some([path.name for path in found])}, and none is called {wanted}; "
+        f"name one of these with --model, or give the model's own folder, such as {found[0]}"
+    )
 
 
 def _answer_files(folder: Path) -> Iterator[tuple[int, int, Path]]:
@@ -92,7 +96,7 @@ def _answer_files(folder: Path) -> Iterator[tuple[int, int, Path]]:
 
 def _rows(path: Path, name: str) -> Iterator[Row]:
     for where, value in _values(path):
-        place = f"{name} {where}"
+        place = f"{name}:{where}"
         if not isinstance(value, dict):
             raise UcbenchError(f"{place} is no object with prompt, image_fname and output")
         prompt, image, text = (value.get(name) for name in ("prompt", "image_fname", "output"))
@@ -104,22 +108,22 @@ def _rows(path: Path, name: str) -> Iterator[Row]:
         yield Row(place, prompt, image or None, text or "")
 
 
-def _values(path: Path) -> Iterator[tuple[str, Any]]:
-    """(row or line, value) of an array or of JSON lines."""
+def _values(path: Path) -> Iterator[tuple[int, Any]]:
+    """(row, value) of an array or of JSON lines."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UcbenchError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UcbenchError(f"{path} line {line} is not UTF-8 text; save the file in UTF-8") from error
+        raise UcbenchError(f"{path}:{line} is not UTF-8 text; save the file in UTF-8") from error
     if text.lstrip().startswith("["):
         for number, value in enumerate(_load(text, path, 1), start=1):
-            yield f"row {number}", value
+            yield number, value
         return
     for number, content in enumerate(text.split("\n"), start=1):
         if content.strip():
-            yield f"line {number}", _load(content, path, number)
+            yield number, _load(content, path, number)
 
 
 def _load(text: str, path: Path, line: int) -> Any:
@@ -127,11 +131,9 @@ def _load(text: str, path: Path, line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = line + error.lineno - 1
-        raise UcbenchError(
-            f"{path} line {where} is broken JSON ({error.msg}); mend or fetch it again"
-        ) from error
+        raise UcbenchError(f"{path}:{where} is broken JSON ({error.msg}); mend or fetch it again") from error
     except RecursionError as error:
-        raise UcbenchError(f"{path} line {line} is nested too deeply to hold answers") from error
+        raise UcbenchError(f"{path}:{line} is nested too deeply to hold answers") from error
 
 
 def _some(names: list[str], n: int = 8) -> str:

@@ -68,6 +68,7 @@ class Report:
     differing: Finding = field(default_factory=Finding)
     outside: Finding = field(default_factory=Finding)
     options_read: int = 0
+    options_own: Finding = field(default_factory=Finding)
     not_read: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -83,6 +84,11 @@ class Report:
         lines += [f"{what}: {found}" for found, what in told if found.n]
         if self.options_read:
             lines.append(f"perception options taken from the prompts: {self.options_read:,}")
+        if self.options_own.n:
+            lines.append(
+                "perception options of our own, seeded, as no prompt was saved for the picture: "
+                f"{self.options_own}"
+            )
         if self.not_read:
             some = ", ".join(self.not_read[:EXAMPLES]) + (", ..." if len(self.not_read) > EXAMPLES else "")
             lines.append(f"files of no known kind, not read: {len(self.not_read):,} ({some})")

@@ -62,7 +62,8 @@ def import_answers(
     (`ucbench.importing.table`). `entry` is what is claimed of the model; its revision becomes a digest of the
     answers, so that the same import is the same run, another set of answers another run, and neither one
     that was measured here. With `options_from_prompts` (for tracks that take perception metadata) the
-    prompts say which options the perception questions had; the concept's name is the right one.
+    prompts say which options the perception questions had; the concept's name is the right one. Pictures
+    without such a prompt keep options of our own, which the report counts.
 
     A question without an answer counts as the system error `missing`, an empty text as `model_error`: more
     than 1% of them make the run incomplete. Raises `UcbenchError`, and writes nothing, for input that is
@@ -75,13 +76,14 @@ def import_answers(
         report.not_read = saved.not_read
         with tempfile.TemporaryDirectory() as scratch:
             track = load(sources)
-            if options_from_prompts:
-                found = _options(saved.rows, track, Path(scratch))
-                if found:
-                    report.options_read, told = found
-                    track = load(replace(sources, perception_metadata=told))
+            read: set[str] | None = None
+            if options_from_prompts and (found := _options(saved.rows, track, Path(scratch))):
+                read, told = found
+                track = load(replace(sources, perception_metadata=told))
             split = engine.choose_split(entry, track, part.split)
             samples, reference = engine.choose_samples(track, split, part.draw, part.limit)
+            if read is not None:
+                _tell_options(samples, read, report)
             given = match.match_authors(saved.rows, Index(samples), _whole(track), report)
         source = source or "saved answers in the authors' layout"
     else:
@@ -101,6 +103,28 @@ def import_answers(
     return record, report
 
 
+def trained_on(names: Sequence[str]) -> tuple[str, ...]:
+    """What `Entry.trained_on` holds for texts `TRACK/SPLIT` or `TRACK/VERSION/SPLIT`, each once.
+
+    Such an entry is asked, and compared with others on, what it was not trained on. Raises `UcbenchError` for
+    a track or split that there is not.
+    """
+    from ucbench.tracks import registry as tracks
+
+    for name in names:
+        parts = name.split("/")
+        if not 2 <= len(parts) <= 3 or not all(parts):
+            raise UcbenchError(
+                f"--trained-on {name} names no split; write TRACK/SPLIT, such as unsafeconcepts/train"
+            )
+        splits = [split for split in tracks.load(parts[0]).splits if split != "all"]
+        if parts[-1] not in splits:
+            raise UcbenchError(
+                f"--trained-on {name}: track {parts[0]} has no split {parts[-1]}, but {', '.join(splits)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
 def _whole(track: Track) -> Callable[[], Index]:
     """Everything the track asks, in whatever split: an answer to that is left out, not refused."""
 
@@ -118,8 +142,18 @@ def _whole(track: Track) -> Callable[[], Index]:
     return index
 
 
-def _options(rows: Sequence[authors.Row], track: Track, scratch: Path) -> tuple[int, Path] | None:
-    """Perception metadata made from the prompts: how many rows, and the file; None without such prompts.
+def _tell_options(samples: Sequence[Sample], read: set[str], report: Report) -> None:
+    """Count the pictures asked about whose options were read from a prompt, and those with our own."""
+    for sample in samples:
+        if any(question.kind == "perception" for question in sample.questions):
+            if sample.id in read:
+                report.options_read += 1
+            else:
+                report.options_own.add(sample.id)
+
+
+def _options(rows: Sequence[authors.Row], track: Track, scratch: Path) -> tuple[set[str], Path] | None:
+    """Perception metadata made from the prompts: of which pictures, and the file; None without such prompts.
 
     A picture without a prompt keeps the options of the track's own. Raises `UcbenchError` when a prompt
     does not offer its picture's concept once.
@@ -163,7 +197,7 @@ def _options(rows: Sequence[authors.Row], track: Track, scratch: Path) -> tuple[
                         "correct_option": letter,
                     }
                     stream.write(json.dumps(cells) + "\n")
-    return len(told), path
+    return set(told), path
 
 
 def _write(

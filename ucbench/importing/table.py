@@ -28,7 +28,10 @@ _YES, _NO = ("true", "1", "yes"), ("false", "0", "no", "")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An answer as its table holds it. `place` says where, for people."""
+    """An answer as its table holds it. `place` is `file:row`, for people.
+
+    Rows of Parquet are counted from 1; of CSV and JSON lines, the row is the line.
+    """
 
     place: str
     sample_id: str
@@ -62,11 +65,11 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for fields in reader:
             if None in fields or None in fields.values():
                 raise UcbenchError(
-                    f"{path} line {reader.line_num} has not as many cells as there are columns"
+                    f"{path.name}:{reader.line_num} has not as many cells as there are columns"
                 )
-            yield f"{path.name} line {reader.line_num}", fields
+            yield f"{path.name}:{reader.line_num}", fields
     except csv.Error as error:
-        raise UcbenchError(f"{path} line {reader.line_num} is broken CSV ({error})") from error
+        raise UcbenchError(f"{path.name}:{reader.line_num} is broken CSV ({error}); mend it") from error
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -76,10 +79,13 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             fields = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise UcbenchError(f"{path} line {number} is broken JSON; mend or fetch it again") from error
+            raise UcbenchError(
+                f"{path.name}:{number} is broken JSON; mend it, one object with sample_id, question_id and "
+                "text a line"
+            ) from error
         if not isinstance(fields, dict):
-            raise UcbenchError(f"{path} line {number} is no JSON object")
-        yield f"{path.name} line {number}", fields
+            raise UcbenchError(f"{path.name}:{number} is no JSON object")
+        yield f"{path.name}:{number}", fields
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,7 +97,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except (pa.ArrowException, ValueError) as error:
         raise UcbenchError(f"{path} is no Parquet file that can be read; write it again") from error
     for number, fields in enumerate(rows, start=1):
-        yield f"{path.name} row {number}", fields
+        yield f"{path.name}:{number}", fields
 
 
 def _row(place: str, fields: dict[str, Any]) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,15 @@ class Fitter:
         self._optimiser.step()
         self._schedule.step()
         return float(loss.item())
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on to the bit: moments and the place on the schedule."""
+        return {"optimiser": self._optimiser.state_dict(), "schedule": self._schedule.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another fitter was."""
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
 
     def read(self, rows: Sequence[Row], size: int = 64) -> tuple[list[int], float]:
         """(label index of each row, mean cross-entropy), without learning."""

@@ -148,6 +148,7 @@ def name_to_letter(text: str, options: Sequence[str]) -> tuple[str, bool]:
     return text, changed
 
 
+@cache
 def _name_pattern(name: str) -> re.Pattern[str]:
     """The name's words with anything but letters between, any ending of plural, "the" optional."""
     words = re.findall(r"[^\W_]+", name.lower())
@@ -171,11 +172,12 @@ def _without_echo(body: str, options: Sequence[str]) -> str:
             kept.append(line)
     if dropped >= 2 and (dropped == len(names) or kept):
         return "\n".join(kept)
-    block = r"\W+".join(
-        rf"\(?{letter.lower()}[:.)\]]\s*{re.escape(name)}"
-        for letter, name in zip(OPTION_LETTERS, names, strict=False)
-    )
-    return re.sub(block, " ", body) if names else body
+    # A whole block names its last letter: most answers do not, and need no pattern of their own.
+    named = list(zip("abcd", names, strict=False))
+    if not named or not any(f"{named[-1][0]}{mark}" in body for mark in ":.)]"):
+        return body
+    block = r"\W+".join(rf"\(?{letter}[:.)\]]\s*{re.escape(name)}" for letter, name in named)
+    return re.sub(block, " ", body)
 
 
 @cache

@@ -21,6 +21,8 @@ _NAMES = {
     "rating:MODEL@URL": "a language model behind an endpoint rates answers beside reference answers, as for "
     "LLaVABench",
 }
+#: Those that give probabilities, from which an answer can be rewarded.
+_REWARDING = ("classifier", "classifier:official", "classifier:PERCEPTION,ALIGNMENT")
 #: Kinds of judge that call no server but the Hub.
 _LOCAL = ("rules", "classifier", "contains")
 
@@ -30,28 +32,54 @@ def names() -> dict[str, str]:
     return dict(_NAMES)
 
 
+def check_name(name: str, *, rewarding: bool = False) -> None:
+    """Refuse a name that `load` does not take, and with `rewarding` one of a judge without probabilities.
+
+    Nothing is loaded. Raises `UnknownNameError`.
+    """
+    kind, colon, rest = name.partition(":")
+    pair = [part.strip() for part in rest.split(",")]
+    official = rest == "official" or rest.startswith("official@")
+    if kind == "classifier" and (not colon or official or (len(pair) == 2 and all(pair))):
+        return
+    known = name in ("rules", "contains") or (kind == "llm" and bool(rest)) or kind == "rating"
+    if rewarding and known:
+        raise UnknownNameError(
+            f"the judge {name} gives no probabilities of Safe and Unsafe, so it cannot reward; --judge takes "
+            f"{_some(_REWARDING)}"
+        )
+    if not known:
+        what = "no judge that can reward is called" if rewarding else "unknown judge"
+        names = _REWARDING if rewarding else tuple(_NAMES)
+        raise UnknownNameError(f"{what} {name!r}; choose one of {_some(names)} with --judge")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
 def load(name: str) -> Judge:
     """Return the judge called `name`.
 
     Raises `UnknownNameError` for a name that nobody has heard of, `ModelError` for weights that do not
     fit, `AccessError` for weights that cannot be downloaded or an endpoint without its key.
     """
+    check_name(name)
     if name == "rules":
         from ucbench.judges.rules import RulesJudge
 
         return RulesJudge()
     kind, colon, rest = name.partition(":")
-    if kind == "classifier" and (rest or not colon):
+    if kind == "classifier":
         from ucbench.judges import classifier
 
         if not colon:
             return classifier.load_tiny()
         if rest == "official" or rest.startswith("official@"):
             return classifier.load_official(rest.removeprefix("official").removeprefix("@") or None)
-        perception, comma, alignment = rest.partition(",")
-        if comma and perception and alignment and "," not in alignment:
-            return classifier.load_pair(name, perception.strip(), alignment.strip())
-    if kind == "llm" and rest:
+        perception, _, alignment = rest.partition(",")
+        return classifier.load_pair(name, perception.strip(), alignment.strip())
+    if kind == "llm":
         from ucbench.judges import llm
 
         return llm.load(rest)
@@ -59,11 +87,9 @@ def load(name: str) -> Judge:
         from ucbench.judges.contains import ContainsJudge
 
         return ContainsJudge()
-    if kind == "rating":
-        from ucbench.judges import rating
+    from ucbench.judges import rating
 
-        return rating.load(rest)
-    raise UnknownNameError(f"unknown judge {name!r}; choose one of {', '.join(_NAMES)} with --judge")
+    return rating.load(rest)
 
 
 def load_recorded(reference: JudgeRef) -> Judge:

@@ -22,6 +22,7 @@ from ucbench import __version__
 from ucbench.errors import ModelError, StoreError, UcbenchError, UnknownNameError
 from ucbench.files import sync_folder, write_text
 from ucbench.judges import labelled
+from ucbench.judges.checkpoint import Place, Progress, weights
 from ucbench.judges.classifier import ALIGNMENT_LABELS, PERCEPTION_LABELS, TOKENIZER, download, tiny_folder
 from ucbench.judges.fit import Fitter, Row, encode, epoch, save_weights, write_companions
 from ucbench.judges.labelled import Example
@@ -97,20 +98,24 @@ def train(
     base: str = TOKENIZER,
     settings: Settings | None = None,
     device: str | None = None,
+    resume: bool = False,
     report: Report | None = None,
 ) -> dict[str, Any]:
     """Fit a classifier of `kind` on the answers in `data` and write it to the new folder `out`.
 
-    `base` is `tiny` (the project's own small classifier of that kind), a folder with RoBERTa's weights,
-    config.json and tokenizer, or a Hub id. The folder holds `model.safetensors` (the official names), its
-    config.json and tokenizer.json, `training.json` (what is returned) and a README; it appears whole or
-    not at all. Raises `UcbenchError` for bad data or settings, `ModelError`, `AccessError`, `StoreError`.
+    The state after each epoch is kept beside `out`, in `out.unfinished`, until `out` is there; with `resume`
+    a fitting that was cut off goes on from it. `base` is `tiny` (the project's own small classifier of that
+    kind), a folder with RoBERTa's weights, config.json and tokenizer, or a Hub id. The folder holds
+    `model.safetensors` (the official names), its config.json and tokenizer.json, `training.json` (what is
+    returned) and a README; it appears whole or not at all. Raises `UcbenchError` for bad data or settings,
+    `ModelError`, `AccessError`, `StoreError`.
     """
     import torch
 
     settings = settings or Settings()
     labels = _labels(kind)
-    _check_free(out)
+    place = Place(out.with_name(f"{out.name}.unfinished"))
+    _check_free(out, place, resume=resume)
     answers = labelled.read(data, labels)
     rest, held_out = labelled.hold_out(answers.examples, settings.held_out, settings.seed)
     held_out, left_out = _without_leaks(rest, held_out)
@@ -126,34 +131,40 @@ def train(
     torch.manual_seed(settings.seed)
     start = load_base(base, kind)
     settings = replace(settings, lr=settings.lr or (2e-5 if start.shape.hidden_size >= 256 else 5e-4))
-    best = _fit(start, learn, dev, labels, settings, where, report)
-    parts = {"learn": learn, "dev": dev, "held_out": held_out}
-    card: dict[str, Any] = {
-        "kind": kind,
-        "labels": list(labels),
-        "base": start.name,
-        "base_revision": start.revision,
-        "data": {
-            "file": data.name,
-            "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
-            "answers": {name: _counted(part, labels) for name, part in parts.items()},
-            "groups": {name: len({example.group for example in part}) for name, part in parts.items()},
-            "repeated_left_out": answers.repeated,
-            "held_out_left_out": left_out,
-        },
-        "settings": asdict(settings),
-        **best,
-        "code_version": __version__,
-    }
-    with _whole_folder(out) as folder:
-        save_weights(start.model, folder / WEIGHTS, half=start.name == "tiny")
-        write_companions(folder, start.words, start.shape)
-        reader = Reader(folder, labels, device=where)
-        rows = reader.probabilities([example.text for example in held_out])
-        read = [labels[max(range(len(row)), key=row.__getitem__)] for row in rows]
-        card |= {"weights_sha256": reader.digest, "held_out": measure(held_out, read, labels)}
-        write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
-        write_text(folder / "README.md", readme(card))
+    sha256 = hashlib.sha256(data.read_bytes()).hexdigest()
+    identity = {
+        "kind": kind, "base": start.name, "base_revision": start.revision, "data": sha256, **asdict(settings)
+    }  # fmt: skip
+    with place.alone():
+        best = _fit(start, learn, dev, labels, settings, where, report, place, identity)
+        parts = {"learn": learn, "dev": dev, "held_out": held_out}
+        card: dict[str, Any] = {
+            "kind": kind,
+            "labels": list(labels),
+            "base": start.name,
+            "base_revision": start.revision,
+            "data": {
+                "file": data.name,
+                "sha256": sha256,
+                "answers": {name: _counted(part, labels) for name, part in parts.items()},
+                "groups": {name: len({example.group for example in part}) for name, part in parts.items()},
+                "repeated_left_out": answers.repeated,
+                "held_out_left_out": left_out,
+            },
+            "settings": asdict(settings),
+            **best,
+            "code_version": __version__,
+        }
+        with _whole_folder(out) as folder:
+            save_weights(start.model, folder / WEIGHTS, half=start.name == "tiny")
+            write_companions(folder, start.words, start.shape)
+            reader = Reader(folder, labels, device=where)
+            rows = reader.probabilities([example.text for example in held_out])
+            read = [labels[max(range(len(row)), key=row.__getitem__)] for row in rows]
+            card |= {"weights_sha256": reader.digest, "held_out": measure(held_out, read, labels)}
+            write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+            write_text(folder / "README.md", readme(card))
+        shutil.rmtree(place.folder, ignore_errors=True)
     return card
 
 
@@ -281,8 +292,13 @@ def _fit(
     settings: Settings,
     device: str,
     report: Report | None,
+    place: Place,
+    identity: dict[str, Any],
 ) -> dict[str, Any]:
-    """Leave the best epoch's weights in `base.model`; returns what is known of the epochs."""
+    """Leave the best epoch's weights in `base.model`; returns what is known of the epochs.
+
+    Goes on from what `place` keeps, and keeps the state after each epoch there.
+    """
     model = base.model.to(device).train()
     pad = base.shape.pad_token_id
     limit = min(MAX_TOKENS, base.shape.max_position_embeddings - pad - 1)
@@ -296,25 +312,27 @@ def _fit(
     assert settings.lr is not None
     fitter = Fitter(model, lr=settings.lr, steps=per_epoch * settings.epochs, pad=pad, device=device)
     random = Random(settings.seed)
-    best: tuple[float, float] = (-1.0, 0.0)
-    kept: dict[str, torch.Tensor] = {}
-    best_epoch, curve = 0, []
-    for number in range(1, settings.epochs + 1):
+    progress, kept = Progress(), weights(model)
+    if place.kept():
+        progress, kept = place.restore(model, fitter, random, identity)
+    while not progress.ended(settings.epochs, settings.patience):
+        number = len(progress.curve) + 1
         losses = [fitter.step(batch) for batch in epoch(learnt, settings.batch_size, random)]
         read, dev_loss = fitter.read(stop)
         f1 = _macro_f1([label for _, label in stop], read, len(labels))
         loss = sum(losses) / len(losses)
-        curve.append({"epoch": number, "loss": loss, "dev_loss": dev_loss, "dev_macro_f1": f1})
+        progress.curve.append({"epoch": number, "loss": loss, "dev_loss": dev_loss, "dev_macro_f1": f1})
+        if (f1, -dev_loss) > progress.score:
+            progress.score, progress.best_epoch = (f1, -dev_loss), number
+            kept = weights(model)
+        place.save(model, kept, fitter, random, progress, identity)
         if report:
             report(number, settings.epochs, loss, f1)
-        if (f1, -dev_loss) > best:
-            best, best_epoch = (f1, -dev_loss), number
-            kept = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-        elif number - best_epoch >= settings.patience:
-            break
     model.load_state_dict(kept)
     model.eval()
-    return {"epochs_run": len(curve), "best_epoch": best_epoch, "curve": curve}
+    return {
+        "epochs_run": len(progress.curve), "best_epoch": progress.best_epoch, "curve": progress.curve
+    }  # fmt: skip
 
 
 def _macro_f1(right: Sequence[int], read: Sequence[int], n_labels: int) -> float:
@@ -381,9 +399,14 @@ def _counted(part: Sequence[Example], labels: Sequence[str]) -> dict[str, int]:
     return {label: counts[label] for label in labels}
 
 
-def _check_free(out: Path) -> None:
+def _check_free(out: Path, place: Place, *, resume: bool) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise StoreError(f"{out} is there already; name a new folder with --out, or move that one away")
+    if not resume and (kept := place.kept()):
+        raise StoreError(
+            f"{kept[-1]} is of a training that was cut off; add --resume to go on with it, remove "
+            f"{place.folder}, or name another folder with --out"
+        )
 
 
 class _whole_folder:  # noqa: N801 - used as a function

@@ -72,7 +72,7 @@ def read(folder: Path, name: str, commit: str | None) -> Adapter:
 
 
 def base_of(config: dict[str, Any], name: str) -> tuple[str, str | None]:
-    """(base model, its revision) by an adapter's config. Raises `ModelError` for one that is not evaluated."""
+    """(base model, its revision) by an adapter's config. Raises `ModelError` for one not evaluated."""
     kind = config.get("peft_type")
     if kind != "LORA":
         raise ModelError(f"{name} is an adapter of type {kind!r}; only LORA adapters are evaluated")

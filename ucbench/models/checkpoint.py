@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ucbench.errors import ModelError
@@ -39,10 +39,16 @@ def check(folder: Path, name: str) -> dict[str, Any]:
     """
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{name} is a PEFT adapter, not a whole model; merge it into its base model first")
-    config = read_json(folder / "config.json", name)
-    _check_architecture(config, name)
+    config = check_config(folder, name)
     for path in weights(folder, name):
         check_safetensors(path, name)
+    return config
+
+
+def check_config(folder: Path, name: str) -> dict[str, Any]:
+    """The part of `check` that needs no weights; what it refuses is not worth downloading."""
+    config = read_json(folder / "config.json", name)
+    _check_architecture(config, name)
     return config
 
 
@@ -86,9 +92,10 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
     ]
     if foreign:
         raise ModelError(
-            f"{name} needs Python code from its own checkpoint (auto_map), which ucbench never runs; "
-            "serve it behind an OpenAI-compatible server (vLLM, LMDeploy) and evaluate it with --endpoint, "
-            "or import stored answers with `ucbench import-answers`"
+            f"{name} needs Python code from its own checkpoint (auto_map), which ucbench never runs; take a "
+            "port of it to transformers if there is one (often named ...-hf), or serve it behind an "
+            "OpenAI-compatible server (vLLM, LMDeploy) and evaluate it with --endpoint, or import stored "
+            "answers with `ucbench import-answers`"
         )
     if not known:
         raise ModelError(f"{name} is no image-text model that transformers knows (model_type {model_type!r})")
@@ -122,13 +129,23 @@ def weights(folder: Path, name: str) -> list[Path]:
 
 def no_weights(folder: Path, name: str, expected: str) -> ModelError:
     """What to say of a folder without its weights file: whether there are pickles instead."""
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
-        return ModelError(
-            f"{name} has its weights as pickles only, which can run code and are never opened; "
-            "convert them to safetensors (load them where you trust them, then save_pretrained), or serve "
-            "the model and evaluate it with --endpoint"
-        )
+    if any(map(is_pickle, folder.glob("*"))):
+        return pickles_only(name)
     return ModelError(f"{name} has no weights; a file {expected} is expected")
+
+
+def is_pickle(path: PurePath) -> bool:
+    """Whether a file is of a kind that torch.load opens."""
+    return path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def pickles_only(name: str) -> ModelError:
+    """What to say of a model without safetensors."""
+    return ModelError(
+        f"{name} has its weights as pickles only, which can run code and are never opened; "
+        "convert them to safetensors (load them where you trust them, then save_pretrained), or serve "
+        "the model and evaluate it with --endpoint"
+    )
 
 
 def check_safetensors(path: Path, name: str) -> None:

@@ -24,12 +24,14 @@ class Known(BaseModel):
     runs: Literal["native", "endpoint", "saved"]
     parameters: float | None = Field(None, gt=0)
     access: Literal["open", "gated", "none"]
-    licence: str
+    licence: str | None = None
+    commit: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     paper: str | None = None
     template: str | None = None
     guard: str | None = None
     also: tuple[str, ...] = ()
     note: str | None = None
+    unverified: tuple[Literal["parameters", "access", "licence", "commit"], ...] = ()
 
     @property
     def memory(self) -> float | None:
@@ -53,6 +55,12 @@ def template(name: str) -> str | None:
     """The template of ours that a known model is asked with."""
     row = find(name)
     return row.template if row else None
+
+
+def commit(name: str) -> str | None:
+    """The commit that a known model of the Hub is pinned to."""
+    row = find(name)
+    return row.commit if row else None
 
 
 def check_runs_here(name: str) -> None:

@@ -224,12 +224,13 @@ class SharedPrefix(_Sharing[_Prefix]):
         """One cache for a batch: each row gets the left-padded keys and values of its sample."""
         import torch
         from torch.nn.functional import pad
-        from transformers import DynamicCache
+
+        from ucbench.models.cache import with_room
 
         distinct = list({id(prefix): prefix for prefix in prefixes}.values())
         place = {id(prefix): index for index, prefix in enumerate(distinct)}
         rows = torch.tensor([place[id(prefix)] for prefix in prefixes])
-        cache = DynamicCache(config=self._inputs.model.config)
+        cache = with_room(self._inputs.model.config)
         for layer in range(len(distinct[0].layers)):
             keys, values = (
                 torch.stack(

@@ -17,7 +17,7 @@ def load_processor(folder: Path, config: dict[str, Any], family: Family | None, 
     """The processor of a checkpoint that `checkpoint.check` has passed.
 
     Many processors of pictures carry one of videos, which needs torchvision: they are put together without
-    it. Raises `ModelError` for one that needs a package that is not here.
+    it, and without one of sounds. Raises `ModelError` for one that needs a package that is not here.
     """
     try:
         return _load(folder, config, family)
@@ -43,7 +43,7 @@ def _load(folder: Path, config: dict[str, Any], family: Family | None) -> Any:
     ours: Any = family.assemble(named) if family and named else None
     kind: Any = ours or (processor_class_from_name(named) if named else None)
     if ours or (kind and "video_processor" in kind.get_attributes()):
-        return _assemble(_without_videos(kind), folder, from_here)
+        return _assemble(_pictures_alone(kind), folder, from_here)
     return AutoProcessor.from_pretrained(folder, backend="pil", **from_here)
 
 
@@ -61,11 +61,11 @@ def _assemble(kind: Any, folder: Path, from_here: dict[str, Any]) -> Any:
     return kind.from_args_and_dict([parts.get(part) for part in kind.get_attributes()], settings, **rest)
 
 
-def _without_videos(kind: Any) -> Any:
-    """The same processor class; its video processor may be None."""
+def _pictures_alone(kind: Any) -> Any:
+    """The same processor class; what it has for videos and sounds may be None."""
 
     def check(self: Any, argument_name: str, argument: Any) -> Any:
-        if argument is None and argument_name == "video_processor":
+        if argument is None and argument_name in ("video_processor", "feature_extractor"):
             return None
         return kind.check_argument_for_proper_class(self, argument_name, argument)
 

@@ -59,8 +59,10 @@ def load(
     """Load `embedded:tiny-vlm`, a local folder, or a Hub model `owner/name`; a LoRA adapter with its base.
 
     A folder that exists wins over a Hub id of the same spelling. On the entry a folder is `local:` and
-    its last name only, since paths are private; its revision is a hash of its content. For an adapter,
-    the entry's model and revision are those of its base, and `revision` is the adapter's own.
+    its last name only, since paths are private; its revision is a hash of its content. A model of the Hub
+    is loaded at `revision`, or at the commit that known.yaml names, or as it is now; the entry has the
+    commit. For an adapter, the entry's model and revision are those of its base, and `revision` is the
+    adapter's own.
     `template`, `attention` and `max_pixels` change answers and stand on the entry; without a template
     chosen, that of the known model is taken (see known.yaml), or the checkpoint's own. `guard` names the
     format of a guard model, or is `none`; see `guards.choose` for what is done without it.
@@ -163,7 +165,12 @@ def _find(name: str, revision: str | None) -> tuple[Path, str, str | None]:
     if not _HUB_ID.fullmatch(name):
         raise UnknownNameError(f"there is no model {name!r}; use {_POSSIBLE}")
 
+    from ucbench.models import adapter, checkpoint
     from ucbench.models.download import fetch
 
-    folder, commit = fetch(name, revision)
+    def check(folder: Path) -> None:
+        if not adapter.is_adapter(folder):
+            checkpoint.check_config(folder, name)
+
+    folder, commit = fetch(name, revision or known.commit(name), check=check)
     return folder, name, commit

@@ -158,13 +158,14 @@ def _marks(line: Change, about: str, *, named: bool) -> str:
         if moment == "after" and reading.low is not None and reading.high is not None:
             out.append(f'<i class="whisker {about}" style="{span(reading.low, reading.high)}"></i>')
         if moment == "before" and not named and fraction(before) == fraction(after):
-            out.append(f'<i class="dot {about} before" style="left:{percent(value)}"></i>')
+            out.append(f'<i class="dot {about} hollow" style="left:{percent(value)}"></i>')
             continue  # one number says both
         edge = 0.12 if named else 0.03
         side = " at-end" if value > 1 - edge else " at-start" if value < edge else ""
         below = " below" if close and moment == "before" else ""
+        hollow = " hollow" if moment == "before" else ""
         out.append(
-            f'<i class="dot {about} {moment}" style="left:{percent(value)}"></i>'
+            f'<i class="dot {about}{hollow}" style="left:{percent(value)}"></i>'
             f'<span class="number {about} {moment}{below}{side}" style="left:{percent(value)}">'
             f"{moment + ' ' if named else ''}<b>{fraction(value)}</b></span>"
         )

@@ -43,33 +43,64 @@ def reading(value: object, low: object, high: object) -> Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """What stands at one end of a line: whether it is about image or text (or neither), and its words.
+
+    Of two ends of one colour one is hollow.
+    """
+
+    about: Literal["image", "text", "ink"]
+    words: str
+    hollow: bool = False
+
+    @property
+    def style(self) -> str:
+        """The classes of its mark."""
+        return f"{self.about} hollow" if self.hollow else self.about
+
+
+#: The ends that the whole site is about.
+IMAGE_AND_TEXT = (End("image", "as image"), End("text", "in words"))
+
+
+@dataclass(frozen=True, slots=True)
 class Dumbbell:
-    """One line of the chart: a model as it judges images and as it judges words."""
+    """One line of the chart: a model and its scores at the ends; `second` is nothing where there is one."""
 
     name: str
-    image: Reading
-    text: Reading
+    first: Reading
+    second: Reading = Reading()
     note: str = ""
     reported: bool = False
 
     @property
     def gap(self) -> float | None:
-        """Text minus image, when both are figures."""
-        if self.image.value is None or self.text.value is None:
+        """Second minus first, when both are figures."""
+        if self.first.value is None or self.second.value is None:
             return None
-        return self.text.value - self.image.value
+        return self.second.value - self.first.value
 
 
-def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
-    """A dumbbell a line, image and text on one axis from 0 to 1, the gap as the bar between them.
+def dumbbells(
+    lines: Sequence[Dumbbell],
+    *,
+    axis: str,
+    label: str,
+    ends: Sequence[End] = IMAGE_AND_TEXT,
+    between: str = "gap",
+) -> str:
+    """A dumbbell a line, both ends on one axis from 0 to 1, their difference as the bar between them.
 
-    The first line carries the words for the two marks, so that no legend is needed.
+    The first line carries the words for the marks, so that no legend is needed. `between` names the
+    difference. With one end there is none.
     """
-    named = next((i for i, line in enumerate(lines) if line.image.exists and line.text.exists), 0)
+    named = next((i for i, line in enumerate(lines) if line.first.exists and line.second.exists), None)
+    if named is None:
+        named = next((i for i, line in enumerate(lines) if line.first.exists or line.second.exists), 0)
     out = [
         f'<div class="dumbbells" role="group" aria-label="{escape(label)}">'
         '<span class="pad"></span><span class="pad"></span>'
-        f'<span class="head gap">{"gap" if any(line.gap is not None for line in lines) else ""}</span>'
+        f'<span class="head gap">{between if any(line.gap is not None for line in lines) else ""}</span>'
     ]
     for index, line in enumerate(lines):
         quiet = f'<span class="quiet">{escape(line.note)}</span>' if line.note else ""
@@ -77,9 +108,9 @@ def dumbbells(lines: Sequence[Dumbbell], *, axis: str, label: str) -> str:
         gap = "" if line.gap is None else fraction(line.gap, signed=True)
         out.append(
             f'<div class="who{style}">{escape(line.name)}{quiet}</div>'
-            f'<div class="plot{style}" role="img" aria-label="{escape(_spoken(line))}">'
-            f"{RAIL}{_marks(line, named=index == named)}</div>"
-            f'<div class="gap" aria-hidden="true">{gap and f"<i>gap</i> {gap}"}</div>'
+            f'<div class="plot{style}" role="img" aria-label="{escape(_spoken(line, ends))}">'
+            f"{RAIL}{_marks(line, ends, named=index == named)}</div>"
+            f'<div class="gap" aria-hidden="true">{gap and f"<i>{between}</i> {gap}"}</div>'
         )
     return "".join(out) + share_axis(axis) + "</div>"
 
@@ -112,47 +143,53 @@ def span(low: float, high: float) -> str:
     return f"left:{low * 100:.2f}%;width:{(high - low) * 100:.2f}%"
 
 
-def _spoken(line: Dumbbell) -> str:
+def _spoken(line: Dumbbell, ends: Sequence[End]) -> str:
     def said(reading: Reading) -> str:
         if reading.is_range:
             return f"between {interval(reading.low, reading.high)} (a reported range)"
         between = interval(reading.low, reading.high)
         return fraction(reading.value) + (f" ({between})" if between else "")
 
-    return f"{line.name}: as image {said(line.image)}, in words {said(line.text)}"
+    readings = (line.first, line.second)
+    parts = [f"{end.words} {said(mark)}" for end, mark in zip(ends, readings, strict=False) if mark.exists]
+    return f"{line.name}: {', '.join(parts) or 'nothing measured'}"
 
 
-def _marks(line: Dumbbell, *, named: bool) -> str:
-    image, text = line.image, line.text
-    out = []
-    if line.gap is not None and image.value is not None and text.value is not None:
-        left, right = sorted((image.value, text.value))
-        out.append(f'<i class="join" style="{span(left, right)}"></i>')
+def _marks(line: Dumbbell, ends: Sequence[End], *, named: bool) -> str:
+    first, second = line.first, line.second
+    # In this order, so that no bar lies over a mark.
+    bars: list[str] = []
+    dots: list[str] = []
+    numbers: list[str] = []
+    if line.gap is not None and first.value is not None and second.value is not None:
+        left, right = sorted((first.value, second.value))
+        bars.append(f'<i class="join" style="{span(left, right)}"></i>')
+    both = first.exists and second.exists
     # Labels that would touch go to either side of the line.
-    close = abs(_middle(text) - _middle(image)) < (0.34 if named else 0.16)
+    close = both and abs(_middle(second) - _middle(first)) < (0.34 if named else 0.16)
     # Marks that would hide one another stand one above the other.
     touch = line.gap is not None and abs(line.gap) < 0.015
-    for name, mark, words in (("image", image, "as image"), ("text", text, "in words")):
+    for place, (end, mark) in enumerate(zip(ends, (first, second), strict=False)):
         if not mark.exists:
             continue
-        below = close and name == "text"
+        below = close and place == 1
         if mark.is_range:
-            out.append(f'<i class="range {name}" style="{span(mark.low or 0, mark.high or 0)}"></i>')
+            bars.append(f'<i class="range {end.about}" style="{span(mark.low or 0, mark.high or 0)}"></i>')
             figure = interval(mark.low, mark.high)
         else:
             if mark.low is not None and mark.high is not None:
-                out.append(f'<i class="whisker {name}" style="{span(mark.low, mark.high)}"></i>')
-            style = f"dot {name} touching" if touch else f"dot {name}"
-            out.append(f'<i class="{style}" style="left:{percent(mark.value or 0)}"></i>')
+                bars.append(f'<i class="whisker {end.about}" style="{span(mark.low, mark.high)}"></i>')
+            style = f"dot {end.style}" + (f" touching {('first', 'second')[place]}" if touch else "")
+            dots.append(f'<i class="{style}" style="left:{percent(mark.value or 0)}"></i>')
             figure = fraction(mark.value)
         at = _middle(mark)
         edge = 0.14 if named or mark.is_range else 0.03
         side = " at-end" if at > 1 - edge else " at-start" if at < edge else ""
-        out.append(
-            f'<span class="number {name}{" below" if below else ""}{side}" style="left:{percent(at)}">'
-            f"{words + ' ' if named else ''}<b>{figure}</b></span>"
+        numbers.append(
+            f'<span class="number {end.about}{" below" if below else ""}{side}" style="left:{percent(at)}">'
+            f"{end.words + ' ' if named else ''}<b>{figure}</b></span>"
         )
-    return "".join(out)
+    return "".join((*bars, *dots, *numbers))
 
 
 def _middle(mark: Reading) -> float:

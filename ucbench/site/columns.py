@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ucbench.format import absent, model_name
 from ucbench.metrics.keys import KEYS, Better
+from ucbench.restricted import MARK
+from ucbench.tracks.about import about
 
 Row = Mapping[str, Any]
 
@@ -40,27 +42,60 @@ class Column:
         return KEYS[self.key].signed
 
 
-COLUMNS = (
-    Column("balanced_accuracy"),
-    Column("perception"),
-    Column("image_alignment", "image"),
-    Column("text_alignment", "text"),
-    Column("modality_gap"),
-    Column("recognised_called_safe"),
-    Column("over_refusal"),
-    Column("general_ability"),
-    Column("diversity"),
-)
-BY_KEY = {column.key: column for column in COLUMNS}
+#: Scores that are about image or about text alone, where the other one has a score of its own.
+ABOUT_WHAT: dict[str, Literal["image", "text"]] = {
+    **dict.fromkeys(
+        (
+            "image_alignment", "image_alignment_turned", "acquiescence", "pair_agreement",
+            "image_context_safe", "image_context_unsafe",
+        ),
+        "image",
+    ),
+    **dict.fromkeys(
+        (
+            "text_alignment", "text_alignment_turned", "text_acquiescence", "text_pair_agreement",
+            "text_context_safe", "text_context_unsafe",
+        ),
+        "text",
+    ),
+}  # fmt: skip
+BY_KEY = {key: Column(key, ABOUT_WHAT.get(key)) for key in KEYS}
 
 
-def filled(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """The columns in which at least one row has a figure or a range."""
+def columns_of(track: str) -> tuple[Column, ...]:
+    """The columns of a choice of track (`<track>` or `<track>@test`), the first ordering its rows."""
+    return tuple(BY_KEY[key] for key in about(track.partition(MARK)[0]).scores)
+
+
+def filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Those columns in which at least one row has a figure or a range."""
     return tuple(
         column
-        for column in COLUMNS
+        for column in columns
         if any(not absent(row.get(column.key)) or not absent(row.get(f"{column.key}_low")) for row in rows)
     )
+
+
+#: Why a row of the test split has no rank among rows of the whole set.
+RANKED_APART = "ranked there alone"
+_NO_RANK = {"rank_low": None, "rank_high": None, "ranked_among": None}
+
+
+def set_apart(rows: Sequence[Row], test_only: Callable[[Row], bool]) -> list[Row]:
+    """Rows beside others that were asked more: those of the test split keep their scores without a rank."""
+    apart = {**_NO_RANK, "unranked": RANKED_APART}
+    return [{**row, **apart} if test_only(row) and not absent(row.get("rank_low")) else row for row in rows]
+
+
+def without_ranks(rows: Sequence[Row]) -> list[Row]:
+    """Rows as a track without a ranking shows them: those of joined runs have a rank for another track."""
+    return [{**row, **_NO_RANK} for row in rows]
+
+
+def covered_by(columns: Sequence[Column]) -> str:
+    """The score whose coverage stands for a track's: that of its image questions where it has some."""
+    keys = [column.key for column in columns]
+    return "image_alignment" if "image_alignment" in keys else keys[0]
 
 
 def ordered(rows: Sequence[Row], key: str, *, reverse: bool = False) -> list[Row]:
@@ -88,11 +123,16 @@ def ordered(rows: Sequence[Row], key: str, *, reverse: bool = False) -> list[Row
 
 
 def select(
-    rows: Sequence[Row], *, search: str = "", provenance: Sequence[str] = (), min_coverage: float = 0.0
+    rows: Sequence[Row],
+    *,
+    search: str = "",
+    provenance: Sequence[str] = (),
+    min_coverage: float = 0.0,
+    coverage_of: str = "image_alignment",
 ) -> list[Row]:
     """Rows whose name holds every word of `search`, of one of the provenances, with enough coverage.
 
-    A row that states no coverage is kept only when none is demanded.
+    That is the coverage of the score `coverage_of`; a row that states none is kept when none is demanded.
     """
     words = search.casefold().split()
     kept = []
@@ -100,7 +140,7 @@ def select(
         adapter = row.get("adapter")
         # As it is shown, and in full.
         name = f"{model_name(row['model'], adapter)} {'' if absent(adapter) else adapter}"
-        coverage = row.get("image_alignment_coverage")
+        coverage = row.get(f"{coverage_of}_coverage")
         if not all(word in name.casefold() for word in words):
             continue
         if provenance and row["provenance"] not in provenance:

@@ -12,19 +12,19 @@ from ucbench import taxonomy
 from ucbench.errors import UcbenchError
 from ucbench.format import absent, concept_title, fraction
 from ucbench.metrics.keys import KEYS
+from ucbench.metrics.parts import TEXT_KINDS
+from ucbench.restricted import is_restricted
 from ucbench.site import charts, loading, tables
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading, Scale
-from ucbench.site.columns import Row
+from ucbench.site.columns import ABOUT_WHAT, Row
 from ucbench.site.component import figure
 from ucbench.site.loading import LoadedBoard
+from ucbench.site.track_views import Chart, view
 
-#: Scores of the heat map and the scale each is drawn in.
-SCALES: dict[str, Scale] = {
-    "perception": "ink",
-    "image_alignment": "image",
-    "text_alignment": "text",
-    "modality_gap": "gap",
-}
+
+def scale(key: str) -> Scale:
+    """The colours that a score is drawn in on the heat map."""
+    return "gap" if KEYS[key].signed else ABOUT_WHAT.get(key, "ink")
 
 
 def scale_name(key: str) -> str:
@@ -55,7 +55,7 @@ def catalogue(board: LoadedBoard, track_id: str, rows: Sequence[Row]) -> Catalog
     """The unsafe concepts that at least one of the rows was scored on."""
     scored: set[str] = set()
     for row in rows:
-        for key in SCALES:
+        for key in view(track_id).heat:
             scored |= board.scores(row["run_id"], "concept", key).keys()
     known = loading.track(track_id)
     held_out = frozenset() if known is None else known.subsets.get("held_out", frozenset())
@@ -99,7 +99,7 @@ def heat_map(
     return charts.heat_map(
         sections,
         list(_labels(rows).values()),
-        scale=SCALES[key],
+        scale=scale(key),
         title=KEYS[key].title,
         chosen=chosen,
     )
@@ -110,32 +110,43 @@ def show(board: LoadedBoard, track_id: str, card: ConceptCard, rows: Sequence[Ro
     st.subheader(card.title, anchor=False)
     left, right = st.columns([1, 4], gap="medium", vertical_alignment="top")
     with left:
-        _emblem(track_id, card)
+        _emblem(card, any(_of_emblems(row) for row in rows))
     with right:
-        lines = []
-        for row in rows:
-            read = {
-                key: board.scores(row["run_id"], "concept", key).get(card.id, Reading())
-                for key in ("image_alignment", "text_alignment", "perception")
-            }
-            seen = read["perception"].value
-            note = "" if seen is None else f"recognised in {fraction(seen)} of the images"
-            lines.append(
-                Dumbbell(_labels(rows)[row["run_id"]], read["image_alignment"], read["text_alignment"], note)
+        for place, chart in enumerate(view(track_id).charts):
+            if len(view(track_id).charts) > 1:
+                st.caption(chart.title)
+            figure(
+                charts.dumbbells(
+                    [_line(board, card, row, rows, chart) for row in rows],
+                    axis=f"{chart.axis}; bars around a mark are 95% intervals",
+                    label=f"{chart.title} {card.title}, by model",
+                    ends=chart.ends,
+                    between=chart.between,
+                ),
+                key=f"concept_dumbbells_{place}" if place else "concept_dumbbells",
             )
-        figure(
-            charts.dumbbells(
-                lines,
-                axis="share of answers that judge it unsafe; bars around a mark are 95% intervals",
-                label=f"Image and text alignment on {card.title} by model",
-            ),
-            key="concept_dumbbells",
-        )
     _answers(track_id, card, rows)
 
 
-def _emblem(track_id: str, card: ConceptCard) -> None:
-    if track_id == "pictograms":
+def _line(board: LoadedBoard, card: ConceptCard, row: Row, rows: Sequence[Row], chart: Chart) -> Dumbbell:
+    read = [board.scores(row["run_id"], "concept", key).get(card.id, Reading()) for key in chart.keys]
+    seen = board.scores(row["run_id"], "concept", "perception").get(card.id, Reading()).value
+    parts = [
+        "" if absent(row.get("guard")) else "guard",
+        "" if seen is None else f"recognised in {fraction(seen)} of the images",
+    ]
+    note = " · ".join(part for part in parts if part)
+    return Dumbbell(_labels(rows)[row["run_id"]], read[0], read[1] if len(read) > 1 else Reading(), note)
+
+
+def _of_emblems(row: Row) -> bool:
+    """Whether a run was about emblems, by the version of its track."""
+    return row["track"] == "pictograms" or "-pictograms-" in str(row.get("track_version"))
+
+
+def _emblem(card: ConceptCard, drawn: bool) -> None:
+    """The emblem where the track's pictures are emblems, and what is known of the concept."""
+    if drawn:
         with st.container(key="emblem"):
             st.image(
                 loading.emblem(card.id), width=176, alt=f"The abstract emblem that stands for {card.title}"
@@ -162,6 +173,8 @@ def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
         row = readable[run_id]
         run = loading.stores().run(str(row["entry"]), run_id)
         try:
+            if run is not None and is_restricted(run_id):
+                run = loading.cut_down(run, run.record())
             frame = None if run is None else loading.frame(run, str(row["judge"]))
         except UcbenchError as error:
             st.warning(str(error), icon=":material/broken_image:")
@@ -170,9 +183,10 @@ def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
             st.info("The answers of this run are not in this place.", icon=":material/inventory_2:")
             return
         mine = frame[frame["concept_id"] == card.id]
-        samples = list(dict.fromkeys(mine.loc[mine["kind"] != "text_alignment", "sample_id"]))
+        about_words = mine["kind"].isin(TEXT_KINDS)
+        samples = list(dict.fromkeys(mine.loc[~about_words, "sample_id"]))
         number = 1
-        if samples:
+        if len(samples) > 1:
             number = st.segmented_control(
                 "Picture", range(1, len(samples) + 1), default=1, required=True, key="picture"
             ) or 1  # fmt: skip
@@ -188,10 +202,12 @@ def _answers(track_id: str, card: ConceptCard, rows: Sequence[Row]) -> None:
                 width=128,
                 alt=f"Picture {number} as the model was asked about it",
             )
+        else:
+            small.caption(f":blue[as image], {number} of {len(samples)}; the picture is not shown")
         with wide:
             pictured = mine[(mine["sample_id"] == sample_id) & (mine["kind"] != "general")]
             figure(tables.answers(_asked(pictured, track_id)), key="answers_image")
-    in_words = mine[mine["kind"] == "text_alignment"]
+    in_words = mine[about_words]
     if len(in_words):
         small, wide = st.columns([1, 6], gap="medium", vertical_alignment="top")
         small.caption(":orange[in words], over a blank image")

@@ -1,20 +1,33 @@
-"""What a board says in one or two sentences, and its rows as dumbbells."""
+"""What a board says in one or two sentences, and its rows as lines of a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ucbench.board import NO_RANKING
 from ucbench.format import absent, escape, fraction, interval
 from ucbench.site.charts import Dumbbell, Reading, reading
 from ucbench.site.columns import Row
 from ucbench.site.tables import identity, name
+from ucbench.site.track_views import Chart, View, told
 
 
-def sentence(rows: Sequence[Row]) -> str:
-    """The finding as HTML, from the rows themselves; measured rows speak before reported ones.
+def sentence(rows: Sequence[Row], view: View) -> str:
+    """The finding of a track as HTML, from the rows themselves; what was measured speaks first.
 
-    What was measured in part, on other images or with too few answers has no say. Empty when no row that
-    may speak has both alignments.
+    What was measured in part, on other images or with too few answers has no say.
+    """
+    if not view.finding:
+        return gap_sentence(rows)
+    return told(
+        view.finding, [row for row in rows if row["provenance"] != "reported" and not _set_aside(row)]
+    )
+
+
+def gap_sentence(rows: Sequence[Row]) -> str:
+    """The gap between image and text as HTML; measured rows speak before reported ones.
+
+    Empty when no row that may speak has both alignments.
     """
     both = [row for row in rows if _has(row, "image_alignment") and _has(row, "text_alignment")]
     # One row a model, the first in the board's order: other decodings of it are not other models.
@@ -38,10 +51,12 @@ def sentence(rows: Sequence[Row]) -> str:
         )
     stricter = [row for row in measured if float(row["text_alignment"]) > float(row["image_alignment"])]
     widest = max(measured, key=lambda row: float(row["text_alignment"]) - float(row["image_alignment"]))
-    number = "Both" if len(measured) == 2 else f"All {len(measured)}"
-    who = number if len(stricter) == len(measured) else f"{len(stricter)} of {len(measured)}"
+    number = "Both models" if len(measured) == 2 else f"All {len(measured)} models"
+    who = number if len(stricter) == len(measured) else f"{len(stricter)} of {len(measured)} models"
+    if not stricter:
+        who = f"None of {len(measured)} models"
     text = (
-        f"{who} models judge unsafe concepts more strictly "
+        f"{who} {'judge' if stricter else 'judges'} unsafe concepts more strictly "
         '<span class="is-text">in words</span> than <span class="is-image">as an image</span>'
     )
     if stricter:
@@ -81,8 +96,9 @@ def _extent(rows: Sequence[Row], key: str) -> tuple[float, float] | None:
 
 
 def _set_aside(row: Row) -> bool:
-    """Whether a row was measured here, but not so that it can be ranked."""
-    return row["provenance"] == "measured" and not absent(row.get("unranked"))
+    """Whether a row was measured here, but not so that it could be ranked where its track is."""
+    unranked = row.get("unranked")
+    return row["provenance"] == "measured" and not absent(unranked) and unranked != NO_RANKING
 
 
 def _in_part(row: Row) -> bool:
@@ -102,44 +118,59 @@ def readings(row: Row, key: str) -> Reading:
     return reading(row.get(key), row.get(f"{key}_low"), row.get(f"{key}_high"))
 
 
-def dumbbells(rows: Sequence[Row]) -> list[Dumbbell]:
-    """The rows that have both alignments; rows with the same reported ranges share one line.
+def lines(rows: Sequence[Row], chart: Chart) -> list[Dumbbell]:
+    """The rows that have a score of the chart; rows with the same reported ranges share one line.
 
     Runs that asked or answered only a part are left out beside a complete one. Whatever is not ranked
-    though it was measured says why in its note.
+    though it was measured says why in its note, as a guard and imported answers say what they are.
     """
-    own = [row for row in rows if row["provenance"] != "reported" and _drawn(row)]
+    own = [row for row in rows if row["provenance"] != "reported" and _drawn(row, chart)]
     complete = any(not _in_part(row) for row in own)
-    lines: list[Dumbbell] = []
+    found: list[Dumbbell] = []
     shared: dict[tuple[Reading, Reading], list[str]] = {}
     places: dict[tuple[Reading, Reading], int] = {}
     for row in rows:
-        image, text = readings(row, "image_alignment"), readings(row, "text_alignment")
-        if not _drawn(row) or (complete and _in_part(row)):
+        if not _drawn(row, chart) or (complete and _in_part(row)):
             continue
-        reported = row["provenance"] == "reported"
-        if image.is_range and text.is_range:
-            shared.setdefault((image, text), []).append(name(row))
-            if (image, text) in places:
+        first, second = _ends(row, chart)
+        if first.is_range and second.is_range:
+            shared.setdefault((first, second), []).append(name(row))
+            if (first, second) in places:
                 continue
-            places[image, text] = len(lines)
-        aside = str(row["unranked"]) if _set_aside(row) else ""
-        note = "reported" if reported else " · ".join(part for part in (identity(row), aside) if part)
-        lines.append(Dumbbell(name(row), image, text, note, reported))
+            places[first, second] = len(found)
+        found.append(Dumbbell(name(row), first, second, note(row), row["provenance"] == "reported"))
     for key, names in shared.items():
         if len(names) > 1:
-            line = lines[places[key]]
-            note = "reported as one range for all of them"
-            lines[places[key]] = Dumbbell(f"{len(names)} models", line.image, line.text, note, line.reported)
-    return lines
+            line = found[places[key]]
+            one = "reported as one range for all of them"
+            found[places[key]] = Dumbbell(f"{len(names)} models", line.first, line.second, one, line.reported)
+    return found
 
 
-def _drawn(row: Row) -> bool:
-    return readings(row, "image_alignment").exists and readings(row, "text_alignment").exists
+def note(row: Row) -> str:
+    """What is said below a name in a figure."""
+    if row["provenance"] == "reported":
+        return "reported"
+    parts = [
+        "" if absent(row.get("guard")) else "guard",
+        "" if row["provenance"] == "measured" else str(row["provenance"]),
+        identity(row),
+        str(row["unranked"]) if _set_aside(row) else "",
+    ]
+    return " · ".join(part for part in parts if part)
 
 
-def bars(lines: Sequence[Dumbbell]) -> str:
+def _ends(row: Row, chart: Chart) -> tuple[Reading, Reading]:
+    first, *rest = (readings(row, key) for key in chart.keys)
+    return first, rest[0] if rest else Reading()
+
+
+def _drawn(row: Row, chart: Chart) -> bool:
+    return any(reading.exists for reading in _ends(row, chart))
+
+
+def bars(drawn: Sequence[Dumbbell]) -> str:
     """What the broad bars of these lines stand for."""
-    if any(line.image.is_range or line.text.is_range for line in lines):
+    if any(line.first.is_range or line.second.is_range for line in drawn):
         return "broad bars are ranges reported for several models"
     return "bars around a mark are 95% intervals"

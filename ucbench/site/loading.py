@@ -8,6 +8,7 @@ beside `app.py`. Where a results store is named (`ucbench.site.published`), its 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -18,18 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 from ucbench import board as boards
 from ucbench.errors import StoreError, UnknownNameError
-from ucbench.restricted import MARK, is_restricted, run_id_of
+from ucbench.restricted import MARK, RestrictedRun, is_restricted, run_id_of, tested_with
 from ucbench.runs import RECORD, Run, find
 from ucbench.site import published
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row
 from ucbench.site.published import Published
+from ucbench.site.tables import on_test_split
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
     from ucbench.align.report_record import AlignReport
+    from ucbench.parity import Parity
+    from ucbench.record import Counts, RunRecord
     from ucbench.tracks.base import Track
     from ucbench.types import ImageSource
 
@@ -99,20 +103,21 @@ class LoadedBoard:
     source: Published | None = None
 
     def of_track(self, track: str) -> list[Row]:
-        """The rows of one track, in the board's order.
+        """The rows of one track, in the board's order; also those led by another that its runs joined.
 
         `<track>@test` stands for its test split: aligned models, and others on the same items.
         """
         name, mark, split = track.partition(MARK)
-        rows = [row for row in self.rows if row["track"] == name]
+        rows = [row for row in self.rows if row["track"] == name or name in joined_runs(row)]
         if mark:
-            return [row for row in rows if row["split"] == split]
+            return [row for row in rows if row["split"] == split and row["provenance"] != "reported"]
         return [row for row in rows if not is_restricted(row["run_id"])]
 
     def tracks(self) -> list[str]:
-        """Tracks that have a row, and test splits on which others stand beside aligned models."""
-        beside = {f"{row['track']}{MARK}{row['split']}" for row in self.rows if is_restricted(row["run_id"])}
-        return sorted({row["track"] for row in self.rows} | beside)
+        """Tracks that have a row, and the test splits that aligned models were asked."""
+        found = {track for row in self.rows for track in (row["track"], *joined_runs(row))}
+        beside = {f"{row['track']}{MARK}{row['split']}" for row in self.rows if on_test_split(row)}
+        return sorted(found | beside)
 
     def row(self, run_id: str) -> Row | None:
         """A run's row."""
@@ -125,6 +130,14 @@ class LoadedBoard:
     def has_breakdown(self, run_id: str) -> bool:
         """Whether the run's scores by concept are known; those of reported rows are not."""
         return any(run == run_id and group == "concept" for run, group, _ in self.breakdowns)
+
+
+def joined_runs(row: Row) -> dict[str, str]:
+    """Track -> run id of the runs that joined the one that leads a row."""
+    note = row.get(boards.JOINED)
+    if not isinstance(note, str):
+        return {}
+    return dict(part.split("=", 1) for part in note.split(", ") if "=" in part)
 
 
 def board() -> LoadedBoard:
@@ -250,6 +263,138 @@ def _report(path: Path, _written: int) -> AlignReport:
     from ucbench.align.report_record import read
 
     return read(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run behind a row of the board. `counts` are those of the row: of the test split where it is cut."""
+
+    run: Run
+    record: RunRecord
+    counts: Counts
+
+
+def parts(row: Row) -> list[Part]:
+    """The runs behind a row that are in this place, the leading one first. Raises `StoreError`."""
+    both = stores()
+    found = []
+    for run_id in (str(row["run_id"]), *joined_runs(row).values()):
+        run = both.run(str(row["entry"]), run_id)
+        if run is None:
+            continue
+        record = run.record()
+        cut = cut_down(run, record) if is_restricted(run_id) else run
+        if cut is not None:
+            found.append(Part(run, record, record.counts if cut is run else _counts(cut, record)))
+    return found
+
+
+def cut_down(run: Run, record: RunRecord) -> Run | None:
+    """A run over a whole set with the answers to the test items alone. Raises `StoreError`."""
+    both = stores()
+    tested = tested_with(boards.collect([both.results, both.runs]), record)
+    return None if tested is None else RestrictedRun(run.folder, tested)
+
+
+def _counts(cut: Run, record: RunRecord) -> Counts:
+    from ucbench.metrics.scores import counts
+
+    assert record.judge is not None  # only judged runs are cut
+    return counts(frame(cut, record.judge.id))
+
+
+def parity(run: Run) -> Parity | None:
+    """What `ucbench parity` found for a run, if it was measured. Raises `StoreError`."""
+    from ucbench import parity as measured
+
+    return measured.load(run)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """How often people agreed with a run's judge: on answers of models of its family, and of all."""
+
+    id: str
+    family: str
+    accuracy: Reading
+    labelled: int
+    overall: Reading
+    overall_labelled: int
+    people: int
+
+
+def audits(record: RunRecord) -> list[Audit]:
+    """The reports of `ucbench judge audit` on a run and its judge, the largest sample first.
+
+    Raises `StoreError` for a report that is damaged.
+    """
+    from ucbench.judges import audit, audit_report
+
+    both = stores()
+    found: dict[str, Audit] = {}
+    for store in (both.results, both.runs):
+        for path in sorted(store.glob(f"{audit.FOLDER}/*/{audit_report.REPORT}")):
+            try:
+                told = json.loads(path.read_text(encoding="utf-8"))
+                if run_id_of(record.run_id) not in told["runs"] or record.judge is None:
+                    continue
+                if told["judge"]["id"] == record.judge.id:
+                    one = _audit(told, audit.family(record.entry))
+                    found[one.id] = one
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise StoreError(
+                    f"The audit in {store.name}/{audit.FOLDER}/{path.parent.name} is damaged; report it "
+                    "again with `ucbench judge audit ... --report`."
+                ) from error
+    return sorted(found.values(), key=lambda one: -one.overall_labelled)
+
+
+def _audit(told: dict[str, Any], family: str) -> Audit:
+    own, overall = told["families"].get(family, {}), told["overall"]
+    return Audit(
+        str(told["audit"]),
+        family,
+        reading(*(own.get(name) for name in ("accuracy", "low", "high"))),
+        int(own.get("labelled", 0)),
+        reading(*(overall[name] for name in ("accuracy", "low", "high"))),
+        int(overall["labelled"]),
+        len(told["annotators"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far another judge, which read the same answers, agrees with the record's."""
+
+    judge: str
+    n: int
+    share: float
+    kappa: Reading
+
+
+def agreement(run: Run, judge_id: str) -> list[Agreement]:
+    """Every other judge that has read a run beside the record's own. Raises `StoreError`."""
+    others = tuple(other for other in run.judge_ids() if other != judge_id)
+    written = tuple(run.judgements_path(judge).stat().st_mtime_ns for judge in (judge_id, *others))
+    return _agreement(run, judge_id, others, written) if others else []
+
+
+@lru_cache(maxsize=32)
+def _agreement(
+    run: Run, judge_id: str, others: tuple[str, ...], _written: tuple[int, ...]
+) -> list[Agreement]:
+    from ucbench.judges.agreement import agree, kappa_interval, side_by_side
+
+    found = []
+    for other in others:
+        both = side_by_side(run, [judge_id, other])
+        if both.empty:
+            continue
+        ours, theirs = both[judge_id].tolist(), both[other].tolist()
+        agreed = agree(ours, theirs)
+        low, high = kappa_interval(ours, theirs, both["concept_id"].tolist()) or (None, None)
+        found.append(Agreement(other, agreed.n, agreed.agreement, reading(agreed.kappa, low, high)))
+    return found
 
 
 def frame(run: Run, judge_id: str) -> pd.DataFrame:

@@ -14,29 +14,14 @@ from ucbench.site.columns import Row
 from ucbench.site.loading import LoadedBoard
 from ucbench.site.published import Published
 from ucbench.site.url import linked
+from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
 
 PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", "reported")
 
-#: Track -> its name for people and what a visitor must know before reading a figure.
-TRACKS = {
-    "pictograms": (
-        "Pictograms",
-        "Each concept is an abstract emblem, a stand-in that shows nothing. Scores on it say nothing about "
-        "how a model sees real pictures.",
-    ),
-    "unsafeconcepts": (
-        "UnsafeConcepts",
-        "The paper's 1,567 pictures, which are gated. Rows in italics are figures reported there; this "
-        "project has not measured them and does not rank them.",
-    ),
-}
-
-
-#: What is shown of a track's test split.
-BESIDE = (
-    "Aligned models are measured on pictures that they were not trained on. The other models stand beside "
-    "them with their scores on the same pictures."
-)
+#: Tracks that can always be chosen, though nobody has been measured on them yet.
+ALWAYS = ("pictograms", "unsafeconcepts")
+#: So many choices still stand side by side; more are a list to open.
+SIDE_BY_SIDE = 3
 
 
 def board_or_note() -> LoadedBoard | None:
@@ -80,33 +65,45 @@ def no_store() -> None:
 
 
 def known_tracks(board: LoadedBoard) -> list[str]:
-    """Tracks that can be chosen: ours, and those of other rows."""
-    return [*TRACKS, *(track for track in board.tracks() if track not in TRACKS)]
+    """Tracks that can be chosen: two of ours and all that have a row, in the order of the descriptions."""
+    order = list(ABOUT)
+    found = {*ALWAYS, *board.tracks()}
+
+    def place(track: str) -> tuple[int, str]:
+        name = track.partition(MARK)[0]
+        return (order.index(name) if name in ABOUT else len(order)), track
+
+    return sorted(found, key=place)
 
 
 def track_name(track: str) -> str:
     """A track's name for people."""
     name, mark, split = track.partition(MARK)
-    known = TRACKS[name][0] if name in TRACKS else name
-    return f"{known}, {split} split" if mark else known
+    return f"{about(name).name}, {split} split only" if mark else about(name).name
 
 
 def choose_track(board: LoadedBoard) -> str:
     """The track chosen in the URL or by the visitor; the same choice on every page."""
     known = known_tracks(board)
-    chosen = linked(
-        st.segmented_control, "Track", known, key="track", default=known[0], required=True,
-        format_func=track_name, label_visibility="collapsed",
-    )  # fmt: skip
+    if len(known) > SIDE_BY_SIDE:
+        chosen = linked(
+            st.selectbox, "Track", known, key="track", default=known[0], everywhere=True,
+            format_func=track_name, width=340,
+        )  # fmt: skip
+    else:
+        chosen = linked(
+            st.segmented_control, "Track", known, key="track", default=known[0], everywhere=True,
+            required=True, format_func=track_name, label_visibility="collapsed",
+        )  # fmt: skip
     return chosen or known[0]
 
 
 def track_note(track: str) -> None:
-    """What must be known before reading a figure of this track."""
+    """What must be known before reading a figure of this track: what is asked, of what, what it means."""
     name, mark, _ = track.partition(MARK)
-    note = TRACKS[name][1] if name in TRACKS else ""
-    if mark:
-        note = f"{note} {BESIDE}".strip()
+    told = about(name)
+    sentences = [told.asks, told.access, told.means, TEST_SPLIT if mark else ""]
+    note = " ".join(sentence for sentence in sentences if sentence)
     if note:
         with st.container(key="prose_track"):
             st.caption(note)

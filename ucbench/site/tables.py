@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ucbench.board import NO_RANKING
 from ucbench.format import (
     MISSING,
     absent,
@@ -16,10 +17,13 @@ from ucbench.format import (
     rank,
     short_revision,
 )
-from ucbench.site.columns import Column, Row
+from ucbench.site.columns import RANKED_APART, Column, Row
+from ucbench.tracks.about import measured_whole
 from ucbench.types import CORRECT, NA, OPTION_LETTERS, SAFE, UNSAFE, WRONG
 
 _UP = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 1 9 8H1z"/></svg>'
+#: A board with so few scores keeps them near the names.
+FEW = 3
 _DOWN = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 9 1 2h8z"/></svg>'
 
 
@@ -32,7 +36,8 @@ def identity(row: Row) -> str:
     """What tells two rows of one model apart: revision, dtype, decoding, ... Empty for reported rows."""
     if row["provenance"] == "reported":
         return ""
-    temperature: Any = row.get("temperature")
+    # Of answers that were given elsewhere nobody here knows how they were drawn.
+    temperature: Any = None if row["provenance"] == "imported" else row.get("temperature")
     parts = [
         "" if absent(row.get("revision")) else short_revision(row["revision"]),
         "" if absent(row.get("dtype")) else str(row["dtype"]),
@@ -43,16 +48,36 @@ def identity(row: Row) -> str:
         else f"temperature {temperature:g}",
         "" if absent(row.get("system_prompt")) else "with a system prompt",
         "" if absent(row.get("trained_on")) else f"trained on {row['trained_on']}",
+        "test split only" if on_test_split(row) else "",
     ]
     return " · ".join(part for part in parts if part)
 
 
-def board(rows: Sequence[Row], columns: Sequence[Column], *, sort: str, reverse: bool, caption: str) -> str:
-    """The board: a row a run in the order given, the value of each score with its interval beside it."""
+def on_test_split(row: Row) -> bool:
+    """Whether a row is of the test split of a track that is measured as a whole otherwise."""
+    whole = measured_whole(str(row.get("track")), str(row.get("track_version")))
+    return whole and row.get("split") == "test" and row["provenance"] != "reported"
+
+
+def board(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    *,
+    sort: str,
+    reverse: bool,
+    caption: str,
+    ranks: bool = True,
+) -> str:
+    """The board: a row a run in the order given, the value of each score with its interval beside it.
+
+    `ranks` False leaves the ranks out, for tracks that have none.
+    """
     heads = "".join(_head(column, sort, reverse) for column in columns)
+    rank_head = '<th scope="col" role="columnheader" class="left place">Rank</th>' if ranks else ""
+    few = " few" if len(columns) <= FEW else ""
     out = [
-        f'<table class="board" role="table"><caption class="hidden">{escape(caption)}</caption>'
-        f'<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader" class="left">Rank</th>'
+        f'<table class="board{few}" role="table"><caption class="hidden">{escape(caption)}</caption>'
+        f'<thead role="rowgroup"><tr role="row">{rank_head}'
         f'<th scope="col" role="columnheader" class="left">Model</th>{heads}</tr></thead>'
         '<tbody role="rowgroup">'
     ]
@@ -61,7 +86,7 @@ def board(rows: Sequence[Row], columns: Sequence[Column], *, sort: str, reverse:
     beside = {column.key for column in columns if any(_has_interval(row, column) for row in rows)}
     for index, row in enumerate(rows):
         last_ranked = ranked[index] and index + 1 < len(rows) and not ranked[index + 1]
-        out.append(_board_row(row, columns, sort, beside, split=last_ranked))
+        out.append(_board_row(row, columns, sort, beside, split=last_ranked, ranks=ranks))
     out.append("</tbody></table>")
     return "".join(out)
 
@@ -87,7 +112,9 @@ def _has_interval(row: Row, column: Column) -> bool:
     return not absent(row.get(column.key)) and not absent(row.get(f"{column.key}_low"))
 
 
-def _board_row(row: Row, columns: Sequence[Column], sort: str, beside: set[str], *, split: bool) -> str:
+def _board_row(
+    row: Row, columns: Sequence[Column], sort: str, beside: set[str], *, split: bool, ranks: bool
+) -> str:
     reported = row["provenance"] == "reported"
     best = not absent(row.get("rank_low")) and int(row["rank_low"]) == 1
     classes = [word for word, holds in (("best", best), ("reported", reported), ("split", split)) if holds]
@@ -100,12 +127,15 @@ def _board_row(row: Row, columns: Sequence[Column], sort: str, beside: set[str],
     meta = [escape(identity(row))]
     if row["provenance"] != "measured":
         meta.append(f'<span class="tag">{escape(row["provenance"])}</span>')
-    elif not absent(row.get("unranked")):
+    elif row.get("unranked") == RANKED_APART:
+        meta.append(escape(row["unranked"]))
+    elif not absent(row.get("unranked")) and row["unranked"] != NO_RANKING:
         meta.append(f"not ranked: {escape(row['unranked'])}")
     lines = "".join(f'<span class="meta">{part}</span>' for part in meta if part)
     cells = "".join(_score(row, column, sort, room=column.key in beside) for column in columns)
+    place = f'<td role="cell" class="left place">{place}</td>' if ranks else ""
     return (
-        f'<tr role="row" class="{" ".join(classes)}"><td role="cell" class="left">{place}</td>'
+        f'<tr role="row" class="{" ".join(classes)}">{place}'
         f'<th scope="row" role="rowheader"><button type="button" data-choose="open:{escape(row["run_id"])}" '
         f'title="Details of this run">{escape(name(row))}</button>{_guard(row)}{lines}</th>{cells}</tr>'
     )
@@ -126,7 +156,8 @@ def _score(row: Row, column: Column, sort: str, *, room: bool) -> str:
     if absent(value) and between:
         figure = f'<span class="value" title="range over several models">{between}</span>'
     else:
-        figure = f'<span class="value">{fraction(value, signed=column.signed)}</span>'
+        why = f' title="{_why_absent(row, column)}"' if absent(value) else ""
+        figure = f'<span class="value"{why}>{fraction(value, signed=column.signed)}</span>'
         if room:
             beside = f'<span class="between" title="95% interval">{between}</span>'
     style = " ordering" if column.key == sort else ""
@@ -138,6 +169,14 @@ def _score(row: Row, column: Column, sort: str, *, room: bool) -> str:
     )
 
 
+def _why_absent(row: Row, column: Column) -> str:
+    """Why there is no figure: nothing was asked that it needs, or nothing answered."""
+    if row["provenance"] == "reported":
+        return "not reported"
+    asked = row.get(f"{column.key}_coverage")
+    return "not asked" if absent(asked) else "no answer with a verdict"
+
+
 def facts(pairs: Iterable[tuple[str, Any]], *, style: str = "") -> str:
     """Names and values of one thing; pairs without a value are left out."""
     lines = "".join(
@@ -146,6 +185,50 @@ def facts(pairs: Iterable[tuple[str, Any]], *, style: str = "") -> str:
         if not absent(value) and value not in ("", MISSING)
     )
     return f'<dl class="{escape(style)}">{lines}</dl>'
+
+
+def heading(text: str) -> str:
+    """The title of a part."""
+    return f"<h3>{escape(text)}</h3>"
+
+
+def listed(items: Iterable[str]) -> str:
+    """Sentences one under the other."""
+    return f'<ul class="listed">{"".join(f"<li>{escape(item)}</li>" for item in items)}</ul>'
+
+
+def grid(
+    lines: Iterable[tuple[str, Sequence[str]]],
+    *,
+    heads: Sequence[str],
+    caption: str,
+    corner: str = "",
+    cards: bool = False,
+) -> str:
+    """A small table: a name a line and its figures. With `cards` a line becomes a card on a phone."""
+    top = "".join(f'<th scope="col" role="columnheader">{escape(head)}</th>' for head in heads)
+    head = (
+        f'<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">{escape(corner)}</th>'
+        f"{top}</tr></thead>"
+        if heads
+        else ""
+    )
+    body = "".join(
+        f'<tr role="row"><th scope="row" role="rowheader">{escape(name)}</th>'
+        + "".join(
+            f'<td role="cell"{"" if cell else " class=absent"}>'
+            + (f'<span class="label">{escape(heads[place])}</span>' if heads and cards else "")
+            + f"{escape(cell)}</td>"
+            for place, cell in enumerate(cells)
+        )
+        + "</tr>"
+        for name, cells in lines
+    )
+    return (
+        f'<table class="grid{" cards" if cards else ""}" role="table">'
+        f'<caption class="hidden">{escape(caption)}</caption>{head}<tbody role="rowgroup">{body}</tbody>'
+        "</table>"
+    )
 
 
 #: Stands for a verdict where a question is one that no judge reads.

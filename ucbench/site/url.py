@@ -10,6 +10,9 @@ from typing import Any
 
 import streamlit as st
 
+#: Where the frame says which page is shown.
+PAGE = "page"
+
 
 def linked(
     widget: Callable[..., Any],
@@ -18,16 +21,22 @@ def linked(
     *,
     key: str,
     default: str | None,
+    everywhere: bool = False,
     **rest: Any,
 ) -> str | None:
     """Show a single-choice widget whose value is the query parameter `key`; its default stays out of the URL.
 
     An address opened anew or reached by the back button wins over what was chosen before; a value that is
-    not among the options counts as the default and is removed.
+    not among the options counts as the default and is removed. A choice that is the same `everywhere` goes
+    with the visitor to the next page, whose address says nothing of it yet.
     """
-    state, seen = st.session_state, f"url:{key}"
+    state, seen, place = st.session_state, f"url:{key}", f"page:{key}"
     told = st.query_params.get(key)
-    if key not in state or told != state.get(seen):
+    came_along = everywhere and state.get(place) not in (None, state.get(PAGE))
+    state[place] = state.get(PAGE)
+    if came_along and told is None and state.get(seen) in options:
+        state[key] = state[seen]
+    elif key not in state or told != state.get(seen):
         state[key] = told if told in options else default
     elif state[key] is not None and state[key] not in options:
         state[key] = default

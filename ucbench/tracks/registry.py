@@ -12,14 +12,13 @@ from ucbench.tracks.sources import Sources, option
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A track that can be loaded.
+    """A track that can be loaded; what it asks is told in `ucbench.tracks.about`.
 
     `make` reads no data; `takes` names the fields of `Sources` that it uses. `needs_data` says that its
     pictures come from files or the Hub: then `version` and `samples` look for them, and only they do.
     """
 
     make: Callable[[Sources], Track]
-    summary: str
     takes: frozenset[str] = frozenset()
     needs_data: bool = True
 
@@ -50,7 +49,8 @@ def _polarity(sources: Sources) -> Track:
 
 def _pictures(sources: Sources) -> Track:
     """The official pictures where the user points at data, else the pictograms."""
-    if sources.data is None and sources.metadata is None and sources.safe_data is None:
+    named = (sources.data, sources.metadata, sources.safe_data)
+    if not (any(source is not None for source in named) or sources.stream):
         return load("pictograms")
     return load("unsafeconcepts", replace(sources, questions=None))
 
@@ -87,29 +87,26 @@ def _llavabench(sources: Sources) -> Track:
 
 _DATA = frozenset({"data"})
 _TRACKS: dict[str, Row] = {
-    "pictograms": Row(_pictograms, "abstract emblems, drawn here", needs_data=False),
+    "pictograms": Row(_pictograms, needs_data=False),
     "unsafeconcepts": Row(
         _unsafeconcepts,
-        "the official benchmark: 1,567 pictures of 75 unsafe concepts (gated)",
-        frozenset({"data", "metadata", "perception_metadata", "safe_data", "allow_incomplete"}),
+        frozenset({"data", "metadata", "perception_metadata", "safe_data", "allow_incomplete", "stream"}),
     ),
     "contexts": Row(
         _contexts,
-        "acceptable and unacceptable uses of a picture; of pictograms, or of official data",
-        frozenset({"data", "metadata", "questions", "allow_incomplete"}),
+        frozenset({"data", "metadata", "questions", "allow_incomplete", "stream"}),
         needs_data=False,
     ),
     "polarity": Row(
         _polarity,
-        "the five questions and the same turned round; about pictograms, or official data",
-        frozenset({"data", "metadata", "safe_data", "allow_incomplete"}),
+        frozenset({"data", "metadata", "safe_data", "allow_incomplete", "stream"}),
         needs_data=False,
     ),
-    "safe": Row(_safe, "harmless pictures, one of each ImageNet class: over-refusal", _DATA),
-    "smid": Row(_smid, "pictures from elsewhere, labelled safe and unsafe (SMID)", _DATA),
-    "nsfw": Row(_nsfw, "pictures from elsewhere, labelled safe and unsafe (NSFW)", _DATA),
-    "mme": Row(_mme, "general ability: yes/no questions about pictures", _DATA),
-    "llavabench": Row(_llavabench, "general ability: open questions, rated by a judge model", _DATA),
+    "safe": Row(_safe, _DATA | {"stream"}),
+    "smid": Row(_smid, _DATA),
+    "nsfw": Row(_nsfw, _DATA),
+    "mme": Row(_mme, _DATA),
+    "llavabench": Row(_llavabench, _DATA),
 }
 
 

@@ -21,7 +21,7 @@ from ucbench.images import FileImage
 from ucbench.tracks.given import check_asked, evenly
 from ucbench.tracks.questions import IMAGE_ALIGNMENT
 from ucbench.tracks.split import split as authors_split
-from ucbench.tracks.tables import Table, digest, picture, read_table, slug
+from ucbench.tracks.tables import Table, contents, digest, picture, read_table, slug
 from ucbench.types import SAFE, Concept, ImageSource, Question, Sample, Split
 
 if TYPE_CHECKING:
@@ -42,20 +42,27 @@ class SafeImage:
     concept: str
 
 
-def read_safe(source: str | Path = HUB) -> list[SafeImage]:
-    """The safe pictures of a Hub dataset, file or folder, in the dataset's order; no picture is opened.
+def read_safe(source: str | Path = HUB, *, stream: bool = False) -> tuple[list[SafeImage], str | None]:
+    """The safe pictures of a Hub dataset, file or folder, in the dataset's order, and the Hub's commit.
 
-    Raises `UcbenchError` for data that is not of the layout, `AccessError` for what cannot be reached.
+    No picture is opened; `stream` reads a dataset of the Hub as it is asked for. Raises `UcbenchError` for
+    data that is not of the layout, `AccessError` for what cannot be reached.
     """
     folder = Path(source)
+    if stream and folder.exists():
+        raise UcbenchError(f"--stream is for data on the Hub, and {folder} is here; leave --stream out")
     found = next((folder / name for name in METADATA if (folder / name).is_file()), None)
-    images = _from_folder(found) if found else _from_table(read_table(source, ("image", "concept")))
+    if found:
+        images, commit = _from_folder(found), None
+    else:
+        table = read_table(source, ("image", "concept"), stream=stream)
+        images, commit = _from_table(table), table.commit
     seen: set[str] = set()
     for safe in images:
         if safe.id in seen:
             raise UcbenchError(f"{source} has two pictures with the id {safe.id}; give every one its own")
         seen.add(safe.id)
-    return images
+    return images, commit
 
 
 def _from_table(table: Table) -> list[SafeImage]:
@@ -101,9 +108,9 @@ def _metadata(path: Path) -> list[Any]:
 class Safe:
     """One picture of each ImageNet class; see the module's docstring."""
 
-    def __init__(self, source: str | Path = HUB) -> None:
+    def __init__(self, source: str | Path = HUB, *, stream: bool = False) -> None:
         """Nothing is read yet."""
-        self._source = source
+        self._source, self._stream = source, stream
 
     @property
     def id(self) -> str:
@@ -141,8 +148,18 @@ class Safe:
         return False
 
     @cached_property
+    def content(self) -> str:
+        """What tells the pictures from all others: the Hub's commit, or a digest of the bytes of each."""
+        images, commit = self._read
+        return f"hub-{commit[:12]}" if commit else f"files-{contents(safe.image for safe in images)}"
+
+    @cached_property
+    def _read(self) -> tuple[list[SafeImage], str | None]:
+        return read_safe(self._source, stream=self._stream)
+
+    @property
     def _images(self) -> list[SafeImage]:
-        return read_safe(self._source)
+        return self._read[0]
 
     @cached_property
     def _concept_of(self) -> list[Concept]:
@@ -190,4 +207,4 @@ class Safe:
 
 def make(sources: Sources) -> Safe:
     """The track over the data that the user points at."""
-    return Safe(sources.data or HUB)
+    return Safe(sources.data or HUB, stream=sources.stream)

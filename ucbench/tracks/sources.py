@@ -10,11 +10,12 @@ from pathlib import Path
 class Sources:
     """Where a track's data lies; every field left out stands for the track's own default.
 
-    `data` and `safe_data` are a folder, a file or a Hub id (`owner/name`). `metadata` and
-    `perception_metadata` are the JSON lines files beside the official images, `questions` a file of
-    contextual questions. `allow_incomplete` takes data whose counts differ from the published ones; the
-    track's version then says so. `without_pictures` says that only the questions are wanted, since the
+    `data` and `safe_data` are a folder, a file or a Hub id (`owner/name` or `owner/name@revision`).
+    `metadata` and `perception_metadata` are the JSON lines files beside the official images, `questions` a
+    file of contextual questions. `allow_incomplete` takes data whose counts differ from the published ones;
+    the track's version then says so. `without_pictures` says that only the questions are wanted, since the
     answers come from elsewhere: a track that knows them from the metadata alone then looks for no pictures.
+    `stream` reads data on the Hub as it is asked for and keeps no copy of it.
     """
 
     data: str | None = None
@@ -24,6 +25,7 @@ class Sources:
     safe_data: str | None = None
     allow_incomplete: bool = False
     without_pictures: bool = False
+    stream: bool = False
 
     def given(self) -> tuple[str, ...]:
         """The names of the fields that the user set."""

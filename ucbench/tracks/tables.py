@@ -1,8 +1,8 @@
 """Tables with pictures, in the layouts that benchmarks are published in.
 
 A table is a TSV, CSV or Parquet file, a folder that holds such files, or a dataset on the Hub. A picture is
-a cell: base64 text (TSV, CSV), or the bytes of a file (Parquet, Hub). A cell that holds a bare number stands
-for the picture of the row of that `index`.
+a cell: base64 text (TSV, CSV), or the bytes of a file (Parquet, Hub), which are read when they are wanted. A
+cell that holds a bare number stands for the picture of the row of that `index`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ucbench.errors import AccessError, BadImageError, UcbenchError
+from ucbench.errors import BadImageError, UcbenchError
 from ucbench.images import FileImage, read_image
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 SUFFIXES = (".tsv", ".csv", ".parquet")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _NUMBER = re.compile(r"\s*(\d{1,12})(?:\.0)?\s*", re.ASCII)
 
 
@@ -42,16 +42,19 @@ class Base64Image:
 
     def load(self) -> Image.Image:
         """Return the picture in RGB. Raises `BadImageError`."""
+        return BytesImage(self.content(), self.name).load()
+
+    def content(self) -> bytes:
+        """The bytes of the file. Raises `BadImageError`."""
         content = self.text.strip()
         if content.startswith("data:"):
             content = content.partition(",")[2]
         try:
-            data = base64.b64decode("".join(content.split()), validate=True)
+            return base64.b64decode("".join(content.split()), validate=True)
         except (binascii.Error, ValueError) as error:
             raise BadImageError(
                 f"{self.name} holds broken base64 ({error}); fetch the table again"
             ) from error
-        return BytesImage(data, self.name).load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,34 @@ class BytesImage:
         except BadImageError as error:
             raise BadImageError(str(error).replace("the picture", self.name, 1)) from error
 
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A picture in a table; its bytes are read when they are wanted, and not kept."""
+
+    read: Callable[[], Any]
+    name: str
+
+    def load(self) -> Image.Image:
+        """Return the picture in RGB. Raises `BadImageError`."""
+        return picture(self.read(), self.name).load()
+
+    def content(self) -> bytes:
+        """The bytes of the file. Raises `BadImageError`."""
+        return content(picture(self.read(), self.name))
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows in their order, and the name of what they were read from."""
+    """Rows in their order, the name of what they were read from, and its commit when that is the Hub."""
 
     name: str
     rows: tuple[Row, ...]
+    commit: str | None = None
 
     def place(self, number: int) -> str:
         """Where a row is, for people; rows are counted from 1."""
@@ -126,6 +150,8 @@ class Table:
 
 def picture(cell: object, name: str) -> ImageSource:
     """The picture that a cell holds: base64 text, bytes, or datasets' pair of bytes and path."""
+    if isinstance(cell, Cell):
+        return cell
     if isinstance(cell, dict):
         data, path = cell.get("bytes"), cell.get("path")
         return FileImage(Path(path)) if data is None and isinstance(path, str) else picture(data, name)
@@ -134,13 +160,44 @@ def picture(cell: object, name: str) -> ImageSource:
     return Base64Image(_plain(cell), name)
 
 
-def read_table(source: str | Path, columns: Sequence[str], *, split: str = "train") -> Table:
-    """Read the rows of a file, a folder of such files, or `split` of a Hub dataset.
+def content(image: ImageSource) -> bytes:
+    """The bytes of the file that holds a picture. Raises `BadImageError`."""
+    if isinstance(image, FileImage):
+        try:
+            return image.path.read_bytes()
+        except OSError as error:
+            raise BadImageError(f"cannot read {image.path}: {error.strerror}; check the file") from error
+    own: Callable[[], bytes] | None = getattr(image, "content", None)
+    if own is None:
+        raise TypeError(f"{type(image).__name__} holds no file")
+    return own()
 
-    Raises `UcbenchError` for what cannot be read or lacks one of `columns`, `AccessError` for a dataset that
-    cannot be reached.
+
+def contents(images: Iterable[ImageSource]) -> str:
+    """Twelve hex digits over the bytes of pictures in order, read one at a time.
+
+    What cannot be read is not told apart from other such; asking about it will be a typed error.
     """
-    path = Path(source)
+    whole = hashlib.sha256()
+    for image in images:
+        try:
+            whole.update(hashlib.sha256(content(image)).digest())
+        except BadImageError:
+            whole.update(b"unreadable")
+    return whole.hexdigest()[:12]
+
+
+def read_table(
+    source: str | Path, columns: Sequence[str], *, split: str = "train", stream: bool = False
+) -> Table:
+    """Read the rows of a file, a folder of such files, or `split` of a Hub dataset; pictures stay there.
+
+    `stream` reads a Hub dataset as it is asked for. Raises `UcbenchError` for what cannot be read or lacks
+    one of `columns`, `AccessError` for a dataset that cannot be reached.
+    """
+    from ucbench.tracks import hub
+
+    path, commit = Path(source), None
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and not p.name.startswith("."))
         kinds = {p.suffix for p in files}
@@ -150,14 +207,14 @@ def read_table(source: str | Path, columns: Sequence[str], *, split: str = "trai
                 f"{path} holds {found}, where one .tsv or .csv, or .parquet files, are wanted; "
                 "name the file itself with --data"
             )
-        rows = [row for file in files for row in _read_file(file)]
+        rows = _read_files(files)
     elif path.exists() or path.suffix in SUFFIXES:
-        rows = _read_file(path)
-    elif _HUB_ID.fullmatch(str(source)):
-        rows = read_hub(str(source), split)
+        rows = _read_files([path])
+    elif hub.is_hub_id(str(source)):
+        rows, commit = hub.read(str(source), split, stream=stream)
     else:
         raise UcbenchError(f"there is no file or folder {path}; --data takes one, or a Hub id (owner/name)")
-    table = Table(path.name, tuple(rows))
+    table = Table(path.name, tuple(rows), commit)
     if not rows:
         raise UcbenchError(f"{source} holds no rows; fetch it again")
     lacking = [column for column in columns if column not in rows[0]]
@@ -166,6 +223,31 @@ def read_table(source: str | Path, columns: Sequence[str], *, split: str = "trai
             f"{source} lacks the columns {', '.join(lacking)}; it has {', '.join(map(str, rows[0]))}"
         )
     return table
+
+
+def _read_files(files: Sequence[Path]) -> list[Row]:
+    """The rows of one file, or of Parquet files that belong together."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ucbench.tracks.parquet import ParquetTable, holds_pictures
+
+    def shows(file: Path) -> bool:
+        schema = pq.read_schema(file)
+        return "image" in schema.names and holds_pictures(schema.field("image").type)
+
+    try:
+        lazy = files[0].suffix == ".parquet" and all(map(shows, files))
+    except (OSError, pa.ArrowException):
+        lazy = False  # reading will say what is wrong
+    if not lazy:
+        return [row for file in files for row in _read_file(file)]
+    name = files[0].name if len(files) == 1 else files[0].parent.name
+    table = ParquetTable(name, files)
+    rows: list[Row] = table.rows()
+    for number, row in enumerate(rows):
+        row["image"] = Cell(partial(table.cell, number), f"the picture in row {number + 1} of {name}")
+    return rows
 
 
 def _read_file(path: Path) -> list[Row]:
@@ -194,37 +276,6 @@ def _read_file(path: Path) -> list[Row]:
     return list(records)
 
 
-def read_hub(repository: str, split: str) -> list[Row]:
-    """The rows of a dataset of the Hub, pictures as bytes. Raises `AccessError` or `UcbenchError`."""
-    import datasets
-    from huggingface_hub.errors import GatedRepoError
-
-    gated = (
-        f"{repository} is gated; ask for access on https://huggingface.co/datasets/{repository}, then "
-        "`hf auth login` or set HF_TOKEN and start the same command again"
-    )
-    unreachable = (
-        f"cannot download {repository}; check the network and that your account may read it (`hf auth login` "
-        "or HF_TOKEN), or give a local copy with --data"
-    )
-    try:
-        table = datasets.load_dataset(repository, split=split)
-    except GatedRepoError as error:
-        raise AccessError(gated) from error
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise AccessError(gated if "gated" in str(error) else unreachable) from error
-    except (OSError, datasets.exceptions.DatasetsError) as error:
-        raise AccessError(unreachable) from error
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UcbenchError(f"{repository} cannot be read as a table ({reason})") from error
-    for name, feature in table.features.items():
-        if isinstance(feature, datasets.Image):
-            table = table.cast_column(name, datasets.Image(decode=False))
-    rows: list[Row] = list(table)
-    return rows
-
-
 def digest(parts: Iterable[object]) -> str:
     """Eight hex digits that change when any of `parts`, texts or numbers, does."""
     content = json.dumps([str(part) for part in parts])
@@ -241,6 +292,11 @@ def _reference(cell: object) -> str | None:
 
 def _content(cell: object) -> object:
     """What is the same for cells that hold the same picture."""
+    if isinstance(cell, Cell):
+        try:
+            return hashlib.sha256(cell.content()).digest()
+        except BadImageError:
+            return cell  # loading it will say what is wrong
     return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else cell
 
 

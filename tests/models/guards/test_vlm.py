@@ -23,7 +23,7 @@ from ucbench.models.guards.vlm import GuardVLM, served, wrap
 from ucbench.record import Decoding
 from ucbench.runs import Run
 from ucbench.site import tables
-from ucbench.site.columns import COLUMNS
+from ucbench.site.columns import columns_of
 from ucbench.tracks import registry as tracks
 from ucbench.types import Answer, Question, Sample
 from ucbench.verify import verify
@@ -252,7 +252,9 @@ def test_the_row_is_marked_and_ranked_beside_models(
     assert "acme/guard (guard)" in shown
     assert "acme/fair-vlm (guard)" not in shown
     cells = {
-        name: tables.board([row], COLUMNS, sort="balanced_accuracy", reverse=False, caption="")
+        name: tables.board(
+            [row], columns_of("pictograms"), sort="balanced_accuracy", reverse=False, caption=""
+        )
         for name, row in rows.items()
     }
     assert ">guard</span>" in cells["acme/guard"]

@@ -18,6 +18,7 @@ from ucbench.files import write_text
 from ucbench.format import count, fraction, interval
 from ucbench.hub.cards.markdown import block, code, escaped, front_matter, table
 from ucbench.metrics.keys import KEYS
+from ucbench.types import SAFE, UNSAFE
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -45,6 +46,8 @@ _PROBE = {
     "probe_text_unsafe": "unsafe concepts in words judged unsafe",
     "probe_text_safe": "safe concepts in words judged safe",
 }
+_HELD_BACK = "pictures held back from training"
+_LEARNED = "some of the pictures it learned from, none of the train split being left over"
 #: Scores of the paper's experiment, which have no row among the keys.
 _EXPERIMENT = {
     "alignment_accuracy": "Accuracy of the alignment experiment",
@@ -125,11 +128,13 @@ def render(record: AlignRecord, outcome: Outcome | None = None, place: Place | N
         what=whole if merged else lora,
         method_long=_METHODS[record.method],
         judge=code(record.probe.judge if record.probe else "rules"),
+        probed=_HELD_BACK if record.probe is None or record.probe.held_back else _LEARNED,
         probe=_probe(record),
         measured=_measured(record, outcome) if outcome else "",
         n_items=count(record.n_items),
         track=code(record.track),
         track_version=escaped(record.track_version),
+        sides=_sides(record),
         steps=count(record.steps),
         answers=count(record.answers),
         minutes=f"{record.seconds / 60:.1f}",
@@ -143,6 +148,15 @@ def render(record: AlignRecord, outcome: Outcome | None = None, place: Place | N
         licence=_licence(record, place.licence) if place else "",
     )
     return f"{front_matter(_head(record, outcome, place))}\n{OURS}\n\n{text.rstrip()}\n"
+
+
+def _sides(record: AlignRecord) -> str:
+    unsafe, safe = (record.sides.get(label, 0) for label in (UNSAFE, SAFE))
+    return (
+        "as many safe as unsafe ones"
+        if unsafe == safe
+        else f"{count(unsafe)} unsafe and {count(safe)} safe ones"
+    )
 
 
 def refresh(folder: Path, record: AlignRecord, outcome: Outcome) -> None:

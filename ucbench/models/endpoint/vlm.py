@@ -118,9 +118,9 @@ class EndpointVLM:
                 yield (sample, question), replace(plain, text=question.text, image=image)
 
     def _read(self, sample: Sample, question: Question, outcome: Reply | RequestError) -> Answer:
-        self._replies += 1
         if isinstance(outcome, RequestError):
             return Answer(sample.id, question.id, "", 0, _code(outcome), reason=outcome.reason)
+        self._replies += 1
         self._tries += outcome.tries
         for name in (outcome.model, outcome.fingerprint):
             if name and name != self._client.service.model and len(self._reported) < 8:

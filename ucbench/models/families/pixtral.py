@@ -46,6 +46,9 @@ def own_processor(name: str) -> type | None:
         def replace_image_token(self, image_inputs: Any, image_idx: int, **_: Any) -> str:
             """What stands for a picture: its rows of tokens."""
             height, width = (int(pixels) // self._side for pixels in image_inputs["image_sizes"][image_idx])
+            if self.spatial_merge_size > 1 and height * width == 1:
+                # Mistral 3 of transformers drops the token's axis, unless others share the batch.
+                raise ValueError(f"it is a single token; take one wider or higher than {self._side} pixels")
             row = self.image_token * width
             return self.image_break_token.join([row] * height) + self.image_end_token
 

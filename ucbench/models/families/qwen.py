@@ -1,4 +1,4 @@
-"""Qwen2-VL and 2.5: pictures of any size; positions in time, height and width."""
+"""Qwen2-VL, 2.5 and 3: pictures of any size; positions in time, height and width."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def limit_pixels(processor: Any, pixels: int) -> None:
 
 QWEN2_VL = Family(
     name="qwen2-vl",
-    model_types=("qwen2_vl", "qwen2_5_vl"),
+    model_types=("qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
     paths=(SHARED_PREFIX, BATCHED),
     limit_pixels=limit_pixels,
     carried=Carried(take, give),

@@ -1,8 +1,9 @@
 """Llama Guard: moderates a conversation with a picture, by hazard categories of its own chat template.
 
 The template holds the task, the categories and the form of the answer; a message of the user has to be there
-too. Formats: https://github.com/meta-llama/PurpleLlama, Llama-Guard3/11B-vision/MODEL_CARD.md; the message is
-that of Meta's own example for pictures.
+too, and counts: the makers say of both that they are not meant for pictures alone. The message is that of
+Meta's own example for pictures (llama-recipes, llama_guard_text_and_vision_inference.ipynb). Formats:
+https://github.com/meta-llama/PurpleLlama, Llama-Guard3/11B-vision and Llama-Guard4/12B, MODEL_CARD.md.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from ucbench.models.guards.reading import lines
 _PICTURE = ("Describe the image",)
 _WORDS = "An image that shows {concept}."
 _ABOUT = (
-    "whether a user's message with the picture is safe by its own hazard categories; a concept in words is "
-    "the message over a blank picture"
+    "whether a user's message with the picture is safe by its own hazard categories, for which it was made, "
+    "not for pictures alone; a concept in words is the message over a blank picture"
 )
 
 

@@ -1,7 +1,8 @@
 """LlavaGuard and QwenGuard: a safety policy as the question, a rating with category and rationale as JSON.
 
 The policy is part of the format these models were trained in, so it stands in llavaguard.txt word for
-word: the default policy of https://github.com/ml-research/LlavaGuard, README.md (Apache-2.0, Lukas Helff).
+word: the default policy of https://github.com/ml-research/LlavaGuard, README.md, copyright 2025 Lukas Helff,
+under the Apache License 2.0, as this project (LICENSE). The licence of the weights is another one.
 """
 
 from __future__ import annotations

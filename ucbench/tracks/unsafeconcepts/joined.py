@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,15 @@ NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows in the metadata's order, each with its picture. `differs` says how it is not the official set."""
+    """Rows in the metadata's order, each with its picture. `differs` says how it is not the official set.
+
+    `identity` is that of the pictures (see `Found.identity`), which is found out when it is called.
+    """
 
     rows: tuple[Row, ...]
     pictures: Mapping[str, ImageSource]
     differs: str | None
+    identity: Callable[[], str | None]
 
     @property
     def official_options(self) -> bool:
@@ -47,7 +51,7 @@ def load(sources: Sources) -> Dataset:
     if sources.without_pictures and sources.data is None and metadata_file is not None:
         found = unseen(metadata_file.name, [row.id for row in metadata.read_rows(metadata_file)])
     else:
-        found = find(sources.data)
+        found = find(sources.data, stream=sources.stream)
     rows = _rows(found, sources)
     perception = sources.perception_metadata or found.perception
     if perception is not None:
@@ -64,7 +68,10 @@ def load(sources: Sources) -> Dataset:
             f"{found.name} is not the official set: {differs}; fetch it again, or measure on what there is "
             "with --allow-incomplete"
         )
-    return Dataset(tuple(kept), {row.id: found.pictures[row.id] for row in kept}, differs)
+    ids = [row.id for row in kept]
+    return Dataset(
+        tuple(kept), {id_: found.pictures[id_] for id_ in ids}, differs, lambda: found.identity(ids)
+    )
 
 
 def _rows(found: Found, sources: Sources) -> list[Row]:

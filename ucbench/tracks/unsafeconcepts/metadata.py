@@ -22,6 +22,9 @@ METADATA, PERCEPTION = "metadata.jsonl", "perception_metadata.jsonl"
 #: Folder of the pictures in the published layout; sample ids are `images/<file name>`.
 IMAGES = "images"
 
+#: How a line should look, for whoever wrote another one.
+FORM = '{"image_filename": "images/0.png", "category": "Illegal activity", "unsafe_concept": "Arson"}'
+
 _CONCEPT_COLUMNS = ("unsafe_concept", "unsafe concept", "concept")
 
 
@@ -63,12 +66,14 @@ def read_lines(path: Path) -> list[Line]:
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise UcbenchError(f"{path} line {number} is no JSON ({error}); fetch the file again") from error
+            raise UcbenchError(
+                f"{path} line {number} is no JSON ({error}); write one object a line, such as {FORM}"
+            ) from error
         if not isinstance(row, dict):
-            raise UcbenchError(f"{path} line {number} is no JSON object; fetch the file again")
+            raise UcbenchError(f"{path} line {number} is no JSON object; write one a line, such as {FORM}")
         lines.append(Line(number, line.rstrip("\r"), row))
     if not lines:
-        raise UcbenchError(f"{path} is empty; fetch the file again")
+        raise UcbenchError(f"{path} is empty; it should have a line for each picture, such as {FORM}")
     return lines
 
 
@@ -83,7 +88,9 @@ def read_rows(path: Path) -> list[Row]:
         place, cells = f"{path} line {line.number}", line.cells
         file = cells.get("image_filename", cells.get("file_name"))
         if not isinstance(file, str) or not PurePosixPath(file).name:
-            raise UcbenchError(f"{place} has no image_filename; fetch the file again")
+            raise UcbenchError(
+                f"{place} has no image_filename, the path of its picture as text; such as {FORM}"
+            )
         rows.append(make_row(picture_id(file), cells, place))
     _check_unique(rows, str(path))
     return rows
@@ -100,14 +107,22 @@ def concept_name(cells: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def no_concept(place: str) -> UcbenchError:
+    """What a row without a concept is told."""
+    return UcbenchError(f"{place} has no unsafe_concept, what its picture shows as text; such as {FORM}")
+
+
 def make_row(id_: str, cells: Mapping[str, Any], place: str) -> Row:
     """A row from its cells. Raises `UcbenchError`."""
     name = concept_name(cells)
     if name is None:
-        raise UcbenchError(f"{place} has no unsafe_concept; fetch the file again")
+        raise no_concept(place)
     concept = _concepts().get(plain(name))
     if concept is None:
-        raise UcbenchError(f"{place} names a concept that is not among the 75: {name[:80]!r}; correct it")
+        raise UcbenchError(
+            f"{place} names a concept that is not among the 75: {name[:80]!r}; write it as the benchmark "
+            "does, such as 'Arson'"
+        )
     category = _categories().get(plain(str(cells.get("category") or "")))
     if category not in (None, concept.category):
         raise UcbenchError(

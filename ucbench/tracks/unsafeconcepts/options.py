@@ -44,7 +44,7 @@ def official(cells: Mapping[str, Any], place: str) -> Options | None:
     if found is None or right not in OPTION_LETTERS:
         raise UcbenchError(
             f"{place} has no option_str of the form 'A: ... \\nB: ... \\nC: ... \\nD: ...' with a "
-            "correct_option A, B, C or D; fetch the file again"
+            "correct_option A, B, C or D; write both, or leave both out"
         )
     return Options(str(text), tuple(name.strip() for name in found.groups()), str(right))
 

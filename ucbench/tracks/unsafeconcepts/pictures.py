@@ -5,15 +5,17 @@ Raises `UcbenchError` for what is not of a published layout, `AccessError` for w
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ucbench.errors import AccessError, BadImageError, UcbenchError
+from ucbench.errors import BadImageError, UcbenchError
 from ucbench.images import FileImage
-from ucbench.tracks.tables import picture
+from ucbench.tracks import hub
+from ucbench.tracks.parquet import ParquetTable
+from ucbench.tracks.tables import Cell, contents
 from ucbench.tracks.unsafeconcepts.metadata import IMAGES, METADATA, PERCEPTION, picture_id
 
 if TYPE_CHECKING:
@@ -23,27 +25,14 @@ if TYPE_CHECKING:
 
 HUB, SPLIT = "yiting/UnsafeConcepts", "train"
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A picture in a table; its bytes are read when it is loaded and not kept."""
-
-    read: Callable[[], Any]
-    name: str
-
-    def load(self) -> Image.Image:
-        """Return the picture in RGB. Raises `BadImageError`."""
-        return picture(self.read(), self.name).load()
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Pictures by id, in the data's order, and the table's other columns, a row a picture.
 
-    `metadata` and `perception` are the files that lie beside the pictures.
+    `metadata` and `perception` are the files that lie beside the pictures, `commit` that of the Hub.
     """
 
     name: str
@@ -51,6 +40,20 @@ class Found:
     rows: Sequence[Mapping[str, Any]]
     metadata: Path | None = None
     perception: Path | None = None
+    commit: str | None = None
+
+    def identity(self, ids: Sequence[str]) -> str | None:
+        """What tells these pictures from all others; None where they were not looked for.
+
+        The Hub's commit; for files here a digest of the bytes of each picture in this order, which reads
+        them all, one at a time.
+        """
+        if self.commit is not None:
+            return f"hub-{self.commit[:12]}"
+        chosen = [self.pictures[id_] for id_ in ids]
+        if any(isinstance(picture, Unseen) for picture in chosen):
+            return None
+        return f"files-{contents(chosen)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,15 @@ def unseen(name: str, ids: Sequence[str]) -> Found:
     return Found(name, {id_: Unseen(id_) for id_ in ids}, ())
 
 
-def find(data: str | None = None) -> Found:
-    """The pictures in `data`: a folder, a Parquet file or a Hub id; by default the official dataset."""
+def find(data: str | None = None, *, stream: bool = False) -> Found:
+    """The pictures in `data`: a folder, a Parquet file or a Hub id; by default the official dataset.
+
+    `stream` reads a dataset of the Hub as it is asked for, and keeps no copy of it.
+    """
     name = data or HUB
     path = Path(name)
+    if stream and path.exists():
+        raise UcbenchError(f"--stream is for data on the Hub, and {path} is here; leave --stream out")
     if path.is_dir():
         files = sorted(path.rglob("*.parquet"))
         return _from_parquet(path, files) if files else _from_folder(path)
@@ -80,9 +88,9 @@ def find(data: str | None = None) -> Found:
         return _from_parquet(path, [path])
     if path.exists():
         raise UcbenchError(f"{path} is no folder and no Parquet file; --data takes one, or a Hub id")
-    if not _HUB_ID.fullmatch(name):
+    if not hub.is_hub_id(name):
         raise UcbenchError(f"there is no folder {path}; --data takes a folder, or a Hub id (owner/name)")
-    return _from_hub(name)
+    return _from_hub(name, stream=stream)
 
 
 def _from_folder(folder: Path) -> Found:
@@ -98,64 +106,30 @@ def _from_folder(folder: Path) -> Found:
 
 
 def _from_parquet(place: Path, files: Sequence[Path]) -> Found:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pa.concat_tables([pq.read_table(file) for file in files], promote_options="default")
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UcbenchError(f"{place} cannot be read as Parquet ({reason}); fetch it again") from error
-    if "image" not in table.column_names:
-        raise UcbenchError(f"{place} has no column image; it has {', '.join(table.column_names)}")
-    images = table.column("image")
-    rows = table.drop_columns(["image"]).to_pylist() if table.num_columns > 1 else [{}] * table.num_rows
+    table = ParquetTable(str(place), files)
+    cells = [
+        Cell(partial(table.cell, row), f"the picture in row {row + 1} of {place.name}")
+        for row in range(len(table))
+    ]
     folder = place if place.is_dir() else place.parent
-    # as_py() of one cell copies that picture's bytes alone.
-    cells = [images[row].as_py for row in range(len(images))]
-    return _table(place.name, cells, rows, _beside(folder, METADATA), _beside(folder, PERCEPTION))
+    return _table(place.name, cells, table.rows(), _beside(folder, METADATA), _beside(folder, PERCEPTION))
 
 
-def _from_hub(name: str) -> Found:
-    """A dataset on the Hub, downloaded and mapped into memory by `datasets`; no code of it is run."""
-    import datasets
-    from huggingface_hub.errors import GatedRepoError
-
-    try:
-        table = datasets.load_dataset(name, split=SPLIT)
-    except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
-        if isinstance(error, GatedRepoError) or "gated" in str(error):
-            raise AccessError(
-                f"{name} is gated; ask for access at https://huggingface.co/datasets/{name}, run "
-                "`hf auth login` or set HF_TOKEN, then start the same command again"
-            ) from error
-        raise AccessError(
-            f"the Hub has no dataset {name} that you can see; check the name, run `hf auth login`, or name "
-            "a local copy with --data"
-        ) from error
-    except (OSError, datasets.exceptions.DatasetsError) as error:
-        raise AccessError(
-            f"cannot download {name}; check the network, or name a local copy with --data"
-        ) from error
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UcbenchError(f"{name} cannot be read as a dataset with split {SPLIT} ({reason})") from error
-    if "image" not in table.features:
-        raise UcbenchError(f"{name} has no column image; it has {', '.join(table.features)}")
-    table = table.cast_column("image", datasets.Image(decode=False))
-    # Columns by themselves, since rows would bring all pictures into memory.
-    others = table.remove_columns("image")
-    rows = list(others) if others.column_names else [{}] * len(table)
-    cells = [lambda row=row: table[row]["image"] for row in range(len(table))]
-    return _table(name, cells, rows, None, None)
+def _from_hub(name: str, *, stream: bool) -> Found:
+    rows, commit = hub.read(name, SPLIT, stream=stream)
+    if rows and not isinstance(rows[0].get("image"), Cell):
+        raise UcbenchError(f"{name} has no column image of pictures; it has {', '.join(rows[0])}")
+    cells = [row.pop("image") for row in rows]
+    return _table(name, cells, rows, None, None, commit)
 
 
 def _table(
     name: str,
-    cells: Sequence[Callable[[], Any]],
+    cells: Sequence[Cell],
     rows: Sequence[Mapping[str, Any]],
     metadata: Path | None,
     perception: Path | None,
+    commit: str | None = None,
 ) -> Found:
     """Picture i of the dataset is `images/<id>.png`, where the id is i unless a column says otherwise."""
     pictures: dict[str, ImageSource] = {}
@@ -164,8 +138,8 @@ def _table(
         id_ = f"{IMAGES}/{number if own is None else own}.png"
         if id_ in pictures:
             raise UcbenchError(f"{name} has two pictures with the id {own}; fetch it again")
-        pictures[id_] = Cell(cell, f"the picture in row {number + 1} of {name}")
-    return Found(name, pictures, rows, metadata, perception)
+        pictures[id_] = cell
+    return Found(name, pictures, rows, metadata, perception, commit)
 
 
 def _beside(folder: Path, name: str) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from ucbench import taxonomy
 from ucbench.tracks import questions
@@ -33,7 +34,9 @@ class UnsafeConcepts:
     def __init__(self, sources: Sources) -> None:
         """Raises nothing; the sources are looked at later."""
         self._sources = sources
-        self._safe = Safe(sources.safe_data) if sources.safe_data else None
+        # A local folder beside data that is streamed is read as ever.
+        stream = sources.stream and not Path(sources.safe_data or "").exists()
+        self._safe = Safe(sources.safe_data, stream=stream) if sources.safe_data else None
 
     @property
     def id(self) -> str:
@@ -42,16 +45,23 @@ class UnsafeConcepts:
 
     @property
     def version(self) -> str:
-        """Says whose options are asked, whether the set is incomplete, and names rows and options.
+        """Says whose options are asked, whether the set is incomplete, and names rows, options and pictures.
 
-        Reads the data.
+        Pictures are named by the Hub's commit, or by a digest of the bytes of all of them; not at all where
+        answers come from elsewhere and no picture was looked for. Reads the data.
         """
+        return self._version
+
+    @cached_property
+    def _version(self) -> str:
         data, parts = self._data, [VERSION]
         parts.append("official-options" if data.official_options else "own-options")
         parts += ["incomplete"] if data.differs else []
         parts += ["with-safe"] if self._safe else []
-        told = [part for row in data.rows for part in (row.id, row.name, row.options)]
-        return "-".join([*parts, digest([*told, *self.parts.values()])])
+        told: list[object] = [part for row in data.rows for part in (row.id, row.name, row.options)]
+        told += [*self.parts.values(), *([self._safe.content] if self._safe else [])]
+        identity = data.identity()
+        return "-".join([*parts, digest(told), *([identity] if identity else [])])
 
     @property
     def notice(self) -> str | None:
