@@ -358,7 +358,7 @@ def harmless(outcome: Outcome) -> str:
 
 
 def curves(outcome: MethodReport) -> list[Panel]:
-    """What the training log holds of reward, accuracy, KL, entropy, length, and of held-back pictures."""
+    """What the training log holds of reward, accuracy, KL, entropy, length, and of the probe."""
     runs = {seed: one.training.curve for seed, one in outcome.seeds.items() if one.training}
     panels: list[Panel] = []
     for key, title, unit, share in (
@@ -386,7 +386,7 @@ def curves(outcome: MethodReport) -> list[Panel]:
             if len(points := _points(first, f"probe_{about}_{side}")) > 1
         ]
         if looks:
-            unit = f"held-back pictures and words judged {side}, share"
+            unit = f"probed pictures and words judged {side}, share"
             panels.append(Panel(f"{side.capitalize()} concepts", unit, tuple(looks), share=True))
     return panels
 

@@ -20,7 +20,7 @@ from ucbench.hub.request import ENDED, MAX_ATTEMPTS, Request, State
 from ucbench.hub.store import open_store
 from ucbench.site import published
 from ucbench.site.latest import Latest
-from ucbench.site.shared import TRACKS, track_name
+from ucbench.site.shared import ALWAYS, track_name
 
 #: Seconds between two reads of the store while somebody looks.
 EVERY = 5.0
@@ -300,7 +300,7 @@ def _links(request: Request) -> str:
     if request.state != "DONE" or not request.run_id:
         return ""
     query = {"q": request.model}
-    if request.track != next(iter(TRACKS)):
+    if request.track != ALWAYS[0]:
         query = {"track": request.track, **query}
     # Relative: the site may be served below a path.
     return f'<a href="./?{escape(urllib.parse.urlencode(query))}">See its scores</a>'
