@@ -21,6 +21,8 @@ ROOM = 64
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
     """A `DynamicLayer` whose `keys` and `values` are the filled parts of larger tensors."""
 
+    keys: Tensor
+    values: Tensor
     _room: tuple[Tensor, Tensor] | None = None
     _filled: Tensor | None = None
 
