@@ -265,7 +265,7 @@ for line in sys.stdin.read().splitlines():
     assert [path.name for path in tmp_path.iterdir()] == ["bad.tsv"]
 
 
-def test_a_folder_without_a_run_is_told_where_was_looked(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_told_where_was_looked(refused: Refused, tmp_path: Path) -> None:
     message = refused("judge", "run", str(tmp_path), "--out", str(tmp_path / "runs"))
     assert f"{tmp_path} is no run folder, since there is no {tmp_path / 'record.json'}; and" in message
     assert f"no run '{tmp_path}' in {tmp_path / 'runs'}" in message
