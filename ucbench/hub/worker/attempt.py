@@ -51,7 +51,7 @@ class Options:
     `tracks` are ids; `max_parameters` is the largest model it takes. `time_limit` is for fetching and
     evaluating together. `poll` seconds are between two looks at an empty queue. `limit` samples only: a
     rehearsal, whose runs are not ranked. `data` names local data for tracks that need some. `without` ways
-    of isolation are not used (for tests).
+    of isolation are not used.
     """
 
     folder: Path

@@ -79,7 +79,7 @@ class Workshop:
     """The folder of one evaluation. Its child may write to `work` in it and to nothing else."""
 
     folder: Path
-    #: Ways of isolation that are not to be used; for tests.
+    #: Ways of isolation that are not to be used.
     without: tuple[str, ...] = ()
 
     @property

@@ -273,8 +273,7 @@ def main(descriptor: int, spec: dict[str, Any]) -> NoReturn:
 
     Of the others: `work`, the one folder it may write to; `hidden`, paths it may not see; `file_size` and
     `shared_memory`, the most bytes of a file and of /dev/shm; `block`, a folder with the `sitecustomize.py`
-    that takes sockets away in Python; `without`, ways that are not to be used (for tests); `parent`, who
-    started this.
+    that takes sockets away in Python; `without`, ways that are not to be used; `parent`, who started this.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != spec["parent"]:  # died before it could be noticed

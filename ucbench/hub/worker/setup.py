@@ -17,7 +17,7 @@ from ucbench.board_cache import caches
 from ucbench.errors import AccessError, UcbenchError, UnknownNameError
 from ucbench.hub.queue import Queue
 from ucbench.hub.store import open_store
-from ucbench.hub.worker import health, processes
+from ucbench.hub.worker import health, launch, processes
 from ucbench.hub.worker.attempt import Bench, Evaluation, Options
 from ucbench.hub.worker.local import LocalEvaluation
 from ucbench.hub.worker.weights import Cache
@@ -56,6 +56,7 @@ class Wishes:
     limit: int | None
     once: bool
     poll: float
+    namespaces: bool
 
 
 def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
@@ -84,6 +85,7 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
         data=wishes.data,
         once=wishes.once,
         poll=wishes.poll,
+        without=() if wishes.namespaces else (launch.NAMESPACE,),
     )
     api = HfApi()
     where = _jobs(wishes, api, evaluation) if wishes.on else evaluation
