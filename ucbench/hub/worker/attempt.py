@@ -233,8 +233,9 @@ class Attempt:
         for path in results.paths(f"{slug}/", head=head):
             if not path.endswith(f"/{RECORD}"):
                 continue
+            content = results.read(path, head=head)
             try:
-                record = RunRecord.model_validate_json(results.read(path, head=head))
+                record = RunRecord.model_validate_json(content)
                 received.check_entry(record.entry, request)
                 received.check_track(record, expected)
             except (ValidationError, JobError):

@@ -159,6 +159,8 @@ def _drop_rights() -> None:
 
 
 def _limit(spec: dict[str, Any], *, processes: bool) -> None:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:  # noqa: PTH123
+        stream.write("900")  # when memory runs out, this goes and not its parent
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (spec["file_size"], spec["file_size"]))
     if processes:  # counted for this namespace alone

@@ -68,6 +68,8 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # exported lazily
 
+    if platform.system() != "Linux":
+        raise UcbenchError("a worker keeps evaluations in by means of Linux; run it there, or in a container")
     for track, path in wishes.data.items():
         if not Path(path).exists():
             raise AccessError(f"there is no {path}, the data of track {track}; give TRACK=PATH with --data")
