@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -44,6 +45,8 @@ def write(template: Path, request: dict[str, Any], out: Path) -> Path:
 def main(template: Path, mode: str, request: dict[str, Any], out: Path) -> None:
     count = out / "starts"
     count.write_text(str(int(count.read_text()) + 1 if count.exists() else 1))
+    if mode == "varied":
+        time.sleep(random.random())
     if mode == "slow":
         print("evaluating slowly", flush=True)
         time.sleep(600)

@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ucbench import board as boards
+from ucbench.align import data
 from ucbench.align import run as aligning
 from ucbench.align import settings as presets
 from ucbench.align.record import AlignRecord, BaseRef
@@ -45,7 +46,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "checkpoint_every": 1, "warmup_steps": 0, "lr": 0.02,
     }  # fmt: skip
     settings = presets.load("ppo", "tiny", **small)
-    aligning.align("embedded:tiny-vlm", Pictograms(), settings, preset="tiny", out=out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(data, "TRAIN_DRAWS", (0,))
+        patched.setattr(data, "PROBE_PICTURES", 8)
+        aligning.align("embedded:tiny-vlm", Pictograms(), settings, preset="tiny", out=out)
     return out
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,7 +21,9 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from typer.testing import CliRunner
 
+from ucbench.cli import app
 from ucbench.errors import StoreError, UcbenchError, UnknownNameError
 from ucbench.hub import reasons
 from ucbench.hub.queue import (
@@ -565,3 +568,68 @@ def test_a_queue_in_a_folder_survives_its_process(tmp_path: Path) -> None:
     Queue(open_store(address)).done(claimed, "a" * 16, lambda head: {"x/record.json": result} if head else {})
     assert Queue(open_store(address)).get(asked.id).state == "DONE"
     assert open_store(address).read("x/record.json") == b"{}"
+
+
+# The command.
+
+
+def invoke(*words: str) -> Any:
+    return CliRunner().invoke(app, ["queue", *words], env={"COLUMNS": "100"})
+
+
+def test_the_command_shows_cancels_and_retries(tmp_path: Path) -> None:
+    address = str(tmp_path / "store")
+    queue = Queue(open_store(address))
+    names = ("acme/first", "acme/second", "acme/[bold]odd")
+    assert "is empty" in invoke("list", "--store", address).stdout
+    added = [
+        queue.add(request(name.replace("[bold]", ""), at=START + timedelta(minutes=number)))
+        for number, name in enumerate(names)
+    ]
+    claimed = queue.claim("box", lease=LEASE)
+    assert claimed
+    failed = queue.fail(claimed, "unsupported", "It has no weights.", "the log\n", retryable=False)
+
+    listed = invoke("list", "--store", address)
+    assert listed.exit_code == 0
+    lines = listed.stdout.splitlines()
+    places = [line.split()[:3] for line in lines if "acme/" in line]
+    assert places == [
+        ["PENDING", "#1", "acme/second"],
+        ["PENDING", "#2", "acme/odd"],
+        ["FAILED", "acme/first", "pictograms"],
+    ]
+    rows = json.loads(invoke("list", "--store", address, "--json", "--state", "failed").stdout)
+    assert [(row["id"], row["reason"], row["place"]) for row in rows] == [(failed.id, "unsupported", None)]
+    assert "no such request" in invoke("list", "--store", address, "--state", "DONE").stdout
+
+    shown = invoke("show", failed.id, "--store", address).stdout
+    for part in ("FAILED", "It has no weights.", "the log", "unsupported"):
+        assert part in shown
+    one = json.loads(invoke("show", added[1].id, "--store", address, "--json").stdout)
+    assert (one["state"], one["place"], one["claim"]) == ("PENDING", 1, None)
+
+    assert "is CANCELLED" in invoke("cancel", added[1].id, "--store", address).stdout
+    assert "is PENDING, number 1" in invoke("retry", failed.id, "--store", address).stdout
+    assert queue.get(failed.id).retries == 1
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+    address = str(tmp_path / "store")
+    queue = Queue(open_store(address))
+    queue.add(request())
+    claimed = queue.claim("box", lease=LEASE)
+    assert claimed
+    for words, said in (
+        (["show", "20260504T120000-000000000000"], "there is no request"),
+        (["retry", claimed.id], "there is nothing to retry"),
+        (["list", "--state", "asleep"], "there is no state 'ASLEEP'"),
+    ):
+        done = invoke(*words, "--store", address)
+        assert isinstance(done.exception, UcbenchError)
+        assert said in str(done.exception)
+    (tmp_path / "store" / "requests" / "x.json").write_text("{")
+    done = invoke("list", "--store", address, "--json")
+    assert "nonce" not in done.stdout
+    assert json.loads(done.stdout)[0]["claim"]["worker"] == "box"
+    assert "requests/x.json is no request" in done.stderr

@@ -179,7 +179,7 @@ def test_other_questions_than_those_asked_for_are_refused(
     assert refusal(expected, tmp_path).reason == "invalid_result"
 
 
-@pytest.mark.parametrize("told", ["../../../etc", "f" * 16, "/tmp/x", "..", "a\x00b", "", "x" * 5000])
+@pytest.mark.parametrize("told", ["../../../etc", "f" * 16, "/tmp/x", "..", "a\x00b", "", "x" * 500])
 def test_a_run_id_is_computed_and_never_used_as_told(
     told: str, left: Run, expected: Expected, tmp_path: Path
 ) -> None:

@@ -68,6 +68,9 @@ def worker(
     limit: Annotated[
         int | None, typer.Option(min=1, help="A rehearsal with so many samples; its runs are not ranked.")
     ] = None,
+    namespaces: Annotated[
+        bool, typer.Option(help="Keep evaluations in by namespaces; else by what the kernel has beside them.")
+    ] = True,
     poll: Annotated[float, typer.Option(min=0.1, help="Seconds between looks at an empty queue.")] = 30.0,
     status: Annotated[
         bool, typer.Option("--status", help="Say whether the worker on this machine lives, and end.")
@@ -114,6 +117,7 @@ def worker(
             limit=limit,
             once=once,
             poll=poll,
+            namespaces=namespaces,
         ),
         lambda text: terminal.say(f"{datetime.now():%H:%M:%S} {text}"),
     )

@@ -7,7 +7,7 @@
     PENDING, RUNNING --cancel--> CANCELLED;  FAILED, CANCELLED, REJECTED --retry--> PENDING
 
 A claim carries a nonce that nobody else has, and only who holds the nonce may end it. Its lease ends at
-`until` by the clock of the machine that claimed. Others take the request when their own clock is `SKEW` past
+`until` by the clock of the machine that claimed. Others take the request when their own clock is `skew` past
 that, so that clocks may differ by so much without a live claim being taken. Where they differ by more, two
 machines may work on one request; still only the nonce in the store can finish it.
 """
@@ -29,7 +29,7 @@ from ucbench.hub.redact import readable, redact, tail
 from ucbench.hub.request import FOLDER, MAX_ATTEMPTS, MAX_RETRIES, Claim, Request, State
 from ucbench.hub.store import HUB, Changes, MissingError, Store, change
 
-#: How far the clocks of two machines may be apart.
+#: How far the clocks of two machines may be apart, unless a queue is told otherwise.
 SKEW = timedelta(minutes=5)
 
 #: The file that names the people of a store: {"workers": [account, ...], "maintainers": [account, ...]}.
@@ -91,9 +91,9 @@ class Queue:
     Every method raises what the store raises; every change is one commit.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = now, *, skew: timedelta = SKEW) -> None:
         self.store = store
-        self._clock = clock
+        self._clock, self._skew = clock, skew
         self._lock = Lock()
         self._heads: dict[str, _Content] = {}
 
@@ -167,7 +167,7 @@ class Queue:
             time = self._clock()
             changes: dict[str, bytes] = {}
             for request in self._at(head).order:
-                over = request.state == "RUNNING" and _lease_over(request, time)
+                over = request.state == "RUNNING" and _lease_over(request, time - self._skew)
                 if over and request.attempts >= MAX_ATTEMPTS:
                     ended = _ended(request, "FAILED", time, "too_many_attempts")
                     changes[ended.path] = ended.to_json()
@@ -403,7 +403,7 @@ def _not_before(time: datetime, request: Request) -> datetime:
 
 
 def _lease_over(request: Request, time: datetime) -> bool:
-    return request.claim is None or time > request.claim.until + SKEW
+    return request.claim is None or time > request.claim.until
 
 
 def _check_claim(mine: Request, current: Request) -> None:

@@ -72,6 +72,6 @@ def tail_of_file(path: Path, limit: int = 4000, *, also: Iterable[str] = ()) -> 
         return ""
     if size > window:
         # The cut may go through a secret, which then would not be known as one: begin behind it.
-        _, feed, rest = content.partition("\n")
-        content = rest if feed else content[window // 2 :]
+        rest = content.partition("\n")[2]
+        content = rest if len(rest) > window // 2 else content[window // 2 :]
     return tail(content, limit, also=also)

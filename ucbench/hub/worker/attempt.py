@@ -51,7 +51,7 @@ class Options:
     `tracks` are ids; `max_parameters` is the largest model it takes. `time_limit` is for fetching and
     evaluating together. `poll` seconds are between two looks at an empty queue. `limit` samples only: a
     rehearsal, whose runs are not ranked. `data` names local data for tracks that need some. `without` ways
-    of isolation are not used (for tests).
+    of isolation are not used.
     """
 
     folder: Path
@@ -233,8 +233,9 @@ class Attempt:
         for path in results.paths(f"{slug}/", head=head):
             if not path.endswith(f"/{RECORD}"):
                 continue
+            content = results.read(path, head=head)
             try:
-                record = RunRecord.model_validate_json(results.read(path, head=head))
+                record = RunRecord.model_validate_json(content)
                 received.check_entry(record.entry, request)
                 received.check_track(record, expected)
             except (ValidationError, JobError):

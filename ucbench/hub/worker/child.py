@@ -27,7 +27,6 @@ _INHERITED = (
 )  # fmt: skip
 
 _MOST_PROCESSES = 1024
-_EVERY = 0.25
 
 Ending = Literal["ended", "timeout", "memory", "disk", "processes", "stopped"]
 
@@ -79,7 +78,7 @@ class Workshop:
     """The folder of one evaluation. Its child may write to `work` in it and to nothing else."""
 
     folder: Path
-    #: Ways of isolation that are not to be used; for tests.
+    #: Ways of isolation that are not to be used.
     without: tuple[str, ...] = ()
 
     @property
@@ -160,7 +159,7 @@ def run(
 ) -> Outcome:
     """Run a command in `shop` and wait until it and everything it started is gone.
 
-    `watch` is called several times a second; when it raises, the child is stopped and the exception comes
+    `watch` is called once a second at least; when it raises, the child is stopped and the exception comes
     out here. Raises `UcbenchError` when the child cannot be started at all.
     """
     shop.prepare()
@@ -182,11 +181,11 @@ def run(
                 ending = "memory"
             elif used.processes > _MOST_PROCESSES:
                 ending = "processes"
-            elif looked % 8 == 0 and size_of(shop) > limits.disk:
+            elif looked % 4 == 0 and size_of(shop) > limits.disk:
                 ending = "disk"
             if ending != "ended":
                 break
-            time.sleep(_EVERY)
+            time.sleep(min(1.0, 0.05 + seconds / 20))
     finally:
         stop(process)
         shop.note.unlink(missing_ok=True)

@@ -159,6 +159,8 @@ def _drop_rights() -> None:
 
 
 def _limit(spec: dict[str, Any], *, processes: bool) -> None:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:  # noqa: PTH123
+        stream.write("900")  # when memory runs out, this goes and not its parent
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (spec["file_size"], spec["file_size"]))
     if processes:  # counted for this namespace alone
@@ -273,8 +275,7 @@ def main(descriptor: int, spec: dict[str, Any]) -> NoReturn:
 
     Of the others: `work`, the one folder it may write to; `hidden`, paths it may not see; `file_size` and
     `shared_memory`, the most bytes of a file and of /dev/shm; `block`, a folder with the `sitecustomize.py`
-    that takes sockets away in Python; `without`, ways that are not to be used (for tests); `parent`, who
-    started this.
+    that takes sockets away in Python; `without`, ways that are not to be used; `parent`, who started this.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != spec["parent"]:  # died before it could be noticed

@@ -117,7 +117,10 @@ def check_track(record: RunRecord, expected: Expected) -> list[Sample]:
     track = expected.track
     if track.id != expected.request.track:
         raise _invalid(f"the track at hand is {track.id}, and {expected.request.track} was asked for")
-    split = engine.choose_split(record.entry, track)
+    try:
+        split = engine.choose_split(record.entry, track)
+    except UcbenchError as error:  # of items that it claims to have been trained on
+        raise _invalid(str(error)) from error
     samples, asked = engine.choose_samples(track, split, 0, expected.limit)
     # A guard takes some of the questions only; what is there is counted from the answers.
     counted = {"n_samples": record.track.n_samples, "n_questions": record.track.n_questions}

@@ -17,7 +17,7 @@ from ucbench.board_cache import caches
 from ucbench.errors import AccessError, UcbenchError, UnknownNameError
 from ucbench.hub.queue import Queue
 from ucbench.hub.store import open_store
-from ucbench.hub.worker import health, processes
+from ucbench.hub.worker import health, launch, processes
 from ucbench.hub.worker.attempt import Bench, Evaluation, Options
 from ucbench.hub.worker.local import LocalEvaluation
 from ucbench.hub.worker.weights import Cache
@@ -56,6 +56,7 @@ class Wishes:
     limit: int | None
     once: bool
     poll: float
+    namespaces: bool
 
 
 def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
@@ -67,6 +68,8 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # exported lazily
 
+    if platform.system() != "Linux":
+        raise UcbenchError("a worker keeps evaluations in by means of Linux; run it there, or in a container")
     for track, path in wishes.data.items():
         if not Path(path).exists():
             raise AccessError(f"there is no {path}, the data of track {track}; give TRACK=PATH with --data")
@@ -84,6 +87,7 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
         data=wishes.data,
         once=wishes.once,
         poll=wishes.poll,
+        without=() if wishes.namespaces else (launch.NAMESPACE,),
     )
     api = HfApi()
     where = _jobs(wishes, api, evaluation) if wishes.on else evaluation

@@ -1,0 +1,489 @@
+"""The worker: every request comes to an end that is told, whatever happens to the worker meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ucbench import board, runs
+from ucbench.cli import app
+from ucbench.errors import AccessError, StoreError, UcbenchError
+from ucbench.hub.queue import Queue
+from ucbench.hub.request import Request, new_id
+from ucbench.hub.store import OfflineError, Store, open_store
+from ucbench.hub.worker import attempt, health
+from ucbench.hub.worker.attempt import Bench, Options
+from ucbench.hub.worker.local import LocalEvaluation
+from ucbench.hub.worker.loop import Worker
+
+LIMIT = 2
+EVALUATOR = Path(__file__).with_name("evaluator.py")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, scripted: Callable[..., Any]) -> Path:
+    """A small run that the package wrote; the evaluator hands out copies of it."""
+    from ucbench import evaluate as engine
+    from ucbench.judges import registry as judges
+    from ucbench.tracks import registry as tracks
+
+    out = tmp_path_factory.mktemp("template")
+    track, judge = tracks.load("pictograms"), judges.load("rules")
+    record = engine.evaluate(scripted("acme/any", 0.8), track, judge, out=out, limit=LIMIT)
+    return out / record.entry.slug / record.run_id
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "caches"))
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return Queue(open_store(str(tmp_path / "store")))
+
+
+def request(model: str = "acme/vlm", **fields: object) -> Request:
+    content: dict[str, object] = {
+        "id": new_id(), "model": model, "revision": "0" * 40, "dtype": "float32", "track": "pictograms",
+        "benchmark": "pictograms/1", "submitter": "ada", "submitted_at": datetime.now(UTC),
+    }  # fmt: skip
+    return Request.model_validate({**content, **fields})
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What workers told their operator."""
+    return []
+
+
+@pytest.fixture
+def bench(queue: Queue, template: Path, tmp_path: Path, said: list[str]) -> Make:
+    """Makes what a worker needs, with an evaluation in one of the evaluator's modes."""
+
+    def make(mode: str = "honest", results: Store | None = None, **options: Any) -> Bench:
+        wanted = {"folder": tmp_path / "worker", "name": "box", "tracks": ("pictograms",), "limit": LIMIT}
+        return Bench(
+            queue, results or queue.store, LocalEvaluation(command(template, mode)), None,
+            Options(**{**wanted, "once": True, **options}), said.append,
+        )  # fmt: skip
+
+    return make
+
+
+def command(template: Path, mode: str) -> str:
+    return shlex.join([sys.executable, "-S", str(EVALUATOR), str(template), mode])
+
+
+class Hasty(threading.Event):
+    """An event that nobody has to wait for."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        del timeout
+        return super().wait(0.01)
+
+
+def head(store: Store) -> int:
+    return int(store.head().partition("-")[0])
+
+
+# To a good end.
+
+
+def test_a_request_becomes_a_measured_run_on_the_board_in_two_commits(
+    queue: Queue, bench: Make, tmp_path: Path
+) -> None:
+    asked = queue.add(request())
+    before = head(queue.store)
+    made = bench()
+    assert Worker(made).run() == 0
+    ended = queue.get(asked.id)
+    assert (ended.state, ended.attempts, ended.claim) == ("DONE", 1, None)
+    assert head(queue.store) == before + 2
+    (run,) = runs.find(tmp_path / "store")
+    record = run.record()
+    assert (record.run_id, record.provenance, record.status) == (ended.run_id, "measured", "partial")
+    assert record.entry.model == "acme/vlm"
+    assert list(board.load(tmp_path / "store").rows["run_id"]) == [ended.run_id]
+    assert not list((tmp_path / "worker" / "jobs").glob("*"))
+    told = health.status(tmp_path / "worker")
+    assert told
+    assert (told["doing"], told["done"], told["alive"]) == ("stopped", 1, False)
+    assert "no network" in told["isolation"]
+
+
+def test_it_takes_what_it_was_told_to_take(queue: Queue, bench: Make) -> None:
+    for name, fields in {
+        "acme/other-track": {"track": "contexts", "benchmark": "contexts/1"},
+        "acme/other-version": {"benchmark": "pictograms/2"},
+        "acme/large": {"parameters": 8_000_000_000},
+        "acme/unknown-size": {},
+        "acme/small": {"parameters": 1_000_000},
+    }.items():
+        queue.add(request(name, **fields))
+    assert Worker(bench(max_parameters=7_000_000_000)).run() == 0
+    assert Worker(bench(max_parameters=7_000_000_000)).run() == 0  # nothing is left for it
+    assert [r.model for r in queue.all() if r.state != "PENDING"] == ["acme/small"]
+
+
+def test_forged_scores_and_daemons_of_an_evaluation_have_no_effect(
+    queue: Queue, bench: Make, template: Path, tmp_path: Path
+) -> None:
+    queue.add(request("acme/forger"))
+    queue.add(request("acme/summoner"))
+    Worker(bench("forged")).run()
+    Worker(bench("daemon")).run()
+    truth = runs.Run(template).record().scores
+    assert {run.record().entry.model for run in runs.find(tmp_path / "store")} == {
+        "acme/forger", "acme/summoner"
+    }  # fmt: skip
+    assert [run.record().scores == truth for run in runs.find(tmp_path / "store")] == [True, True]
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert b"sleep\x004713\x00" not in lines
+
+
+# To a bad end, which is told.
+
+
+def test_failures_have_a_reason_a_sentence_and_a_log_without_secrets(
+    queue: Queue, bench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_thetokenoftheworker")
+    asked = queue.add(request())
+    Worker(bench("secrets")).run()
+    failed = queue.get(asked.id)
+    assert (failed.state, failed.reason, failed.attempts) == ("PENDING", "evaluator_failed", 1)
+    assert failed.message
+    assert failed.message.startswith("The evaluation ended with an error: it ended with status 1")
+    assert failed.log
+    assert failed.log.startswith("[redacted] no token here")
+    assert str(tmp_path) not in failed.log
+    Worker(bench("memory")).run()
+    assert queue.get(asked.id).reason == "out_of_memory"
+    Worker(bench("link")).run()
+    failed = queue.get(asked.id)
+    assert (failed.state, failed.reason, failed.attempts) == ("FAILED", "invalid_result", 3)
+    assert "hf_thetoken" not in (tmp_path / "store" / failed.path).read_text()
+    assert list(runs.find(tmp_path / "store")) == []
+
+
+def test_what_takes_too_long_is_stopped(queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt.Attempt, "_seconds_left", lambda _self: 0.5)
+    asked = queue.add(request())
+    Worker(bench("slow")).run()
+    failed = queue.get(asked.id)
+    assert (failed.state, failed.reason, failed.log) == ("PENDING", "timeout", "evaluating slowly")
+
+
+def test_a_cancelled_request_is_stopped(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr(attempt, "LOOK_EVERY", 0.0)
+    asked = queue.add(request())
+    made = bench("slow")
+
+    def cancel() -> None:
+        until(lambda: queue.get(asked.id).state == "RUNNING")
+        queue.cancel(asked.id, "ada")
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    assert Worker(made).run() == 0
+    thread.join()
+    assert queue.get(asked.id).state == "CANCELLED"
+    assert "no longer ours" in str(said)
+
+
+def test_a_worker_that_fails_by_its_own_fault_gives_up_before_all_attempts_are_gone(
+    queue: Queue, bench: Make, said: list[str]
+) -> None:
+    for number in range(5):
+        queue.add(request(f"acme/{number}"))
+    made = bench(once=False)
+    made.evaluation = lambda *_: 1 / 0
+    with pytest.raises(UcbenchError, match="3 requests in a row failed by this machine's own fault"):
+        Worker(made).run()
+    assert sum(r.attempts for r in queue.all()) == 3
+    assert {r.reason for r in queue.all() if r.attempts} == {"worker_failed"}
+    assert "ZeroDivisionError: division by zero" in str(said)
+
+
+def test_without_access_the_claim_is_handed_back(queue: Queue, bench: Make) -> None:
+    def refuse(*_: object) -> None:
+        raise AccessError("this account may not run jobs")
+
+    asked = queue.add(request())
+    made = bench()
+    made.evaluation = refuse
+    with pytest.raises(AccessError):
+        Worker(made).run()
+    assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("PENDING", 0)
+
+
+# The store is away, or two.
+
+
+def test_a_store_that_is_away_is_waited_for(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    asked = queue.add(request())
+    done, failures = queue.done, iter([OfflineError("the Hub is out of order")] * 3)
+
+    def hiccup(*arguments: Any) -> Request:
+        for error in failures:
+            raise error
+        return done(*arguments)
+
+    monkeypatch.setattr(queue, "done", hiccup)
+    made = bench()
+    made.stop = Hasty()
+    assert Worker(made).run() == 0
+    assert queue.get(asked.id).state == "DONE"
+    assert str(said).count("the Hub is out of order") == 3
+
+
+def test_a_result_that_is_there_already_is_not_computed_again(
+    queue: Queue, bench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = open_store(str(tmp_path / "results"))
+    asked = queue.add(request())
+    with monkeypatch.context() as patch:  # killed between the two commits
+
+        def die(*_: object) -> Request:
+            raise KeyboardInterrupt
+
+        patch.setattr(queue, "done", die)
+        with pytest.raises(KeyboardInterrupt):
+            Worker(bench(results=results)).run()
+    assert len(list(runs.find(tmp_path / "results"))) == 1
+    assert queue.get(asked.id).state == "RUNNING"
+    made = bench(results=results)
+    made.evaluation = lambda *_: pytest.fail("it was evaluated again")
+    assert Worker(made).run() == 0
+    ended = queue.get(asked.id)
+    assert (ended.state, ended.attempts) == ("DONE", 1)
+    assert [run.run_id for run in runs.find(tmp_path / "results")] == [ended.run_id]
+    assert not list(runs.find(tmp_path / "store"))
+
+
+def test_a_self_reported_run_does_not_stand_for_a_measurement(
+    queue: Queue, bench: Make, tmp_path: Path, said: list[str]
+) -> None:
+    store = tmp_path / "store"
+    queue.add(request())
+    (store / "store.json").write_text('{"workers": ["somebody"]}')
+    made = bench()
+    Worker(made).run()
+    assert "counts as self-reported" in str(said)
+    (run,) = runs.find(store)
+    assert run.record().provenance == "self-reported"
+    (store / "store.json").write_text('{"workers": ["local"], "maintainers": ["local"]}')
+    queue.add(
+        request(benchmark="pictograms/1", submitter="bob", dtype="float32", id=new_id(), model="acme/b")
+    )
+    Worker(bench()).run()
+    provenances = {run.record().entry.model: run.record().provenance for run in runs.find(store)}
+    assert provenances == {"acme/vlm": "self-reported", "acme/b": "measured"}
+
+
+# Stopped and killed, as processes.
+
+
+def start(tmp_path: Path, template: Path, mode: str, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "ucbench.cli", "worker", "--store", str(tmp_path / "store"),
+            "--name", "box", "--folder", str(tmp_path / "workers"), "--limit", str(LIMIT),
+            "--poll", "0.2", "--evaluator",
+            command(template, mode), "--cache-gb", "0.1", *more,
+        ],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def submitted(hub: Any, queue: Queue) -> Request:
+    """A request for a model that is on the Hub."""
+    hub.create_repo("model", "acme/vlm", owner="alice")
+    commit = hub.commit("model", "acme/vlm", {"config.json": b"{}", "model.safetensors": b"s" * 100})
+    return queue.add(request(revision=commit))
+
+
+def is_evaluating(queue: Queue, asked: Request, tmp_path: Path, starts: int = 1) -> bool:
+    count = tmp_path / "workers" / "box" / "jobs" / asked.id / "work" / "out" / "starts"
+    return queue.get(asked.id).state == "RUNNING" and count.exists() and count.read_text() == str(starts)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_worker_that_is_stopped_hands_its_claim_back(
+    number: signal.Signals, code: int, queue: Queue, submitted: Request, template: Path, tmp_path: Path
+) -> None:
+    worker = start(tmp_path, template, "slow")
+    until(lambda: is_evaluating(queue, submitted, tmp_path))
+    told = health.status(tmp_path / "workers" / "box")
+    assert told
+    assert (told["alive"], told["doing"], told["request"]) == (True, "evaluating", submitted.id)
+    worker.send_signal(number)
+    _, said = worker.communicate(timeout=60)
+    assert worker.returncode == code, said
+    back = queue.get(submitted.id)
+    assert (back.state, back.attempts, back.claim) == ("PENDING", 0, None)
+    assert "handed back" in said
+
+
+def test_after_a_kill_the_same_worker_goes_on_with_its_claim(
+    queue: Queue, submitted: Request, template: Path, tmp_path: Path
+) -> None:
+    worker = start(tmp_path, template, "second")
+    until(lambda: is_evaluating(queue, submitted, tmp_path))
+    worker.kill()
+    worker.communicate()
+    assert queue.get(submitted.id).state == "RUNNING"
+    _, said = start(tmp_path, template, "second", "--once").communicate(timeout=60)
+    ended = queue.get(submitted.id)
+    assert (ended.state, ended.attempts) == ("DONE", 1), said
+    assert "going on from where it was" in said
+
+
+def test_a_second_worker_in_the_same_folder_is_refused(tmp_path: Path, bench: Make) -> None:
+    with (
+        health.alone(tmp_path / "worker"),
+        pytest.raises(StoreError, match="another worker is at work in"),
+    ):
+        Worker(bench()).run()
+
+
+def test_what_earlier_starts_left_is_cleared_away(queue: Queue, bench: Make, tmp_path: Path) -> None:
+    jobs = tmp_path / "worker" / "jobs"
+    asked = {name: queue.add(request(f"acme/{name}")) for name in ("waiting", "ended")}
+    queue.cancel(asked["ended"].id, "ada")
+    for name, one in asked.items():
+        (jobs / name).mkdir(parents=True)
+        (jobs / name / "claim.json").write_bytes(one.to_json())
+    (jobs / "damaged").mkdir()
+    (jobs / "damaged" / "claim.json").write_text("{")
+    made = bench(tracks=())
+    Worker(made).run()
+    # What waits may become ours again, and then goes on from what is there.
+    assert [path.name for path in jobs.glob("*")] == ["waiting"]
+
+
+# The whole way.
+
+
+def test_a_checkpoint_on_the_hub_is_evaluated_by_ucbench_itself(
+    hub: Any, queue: Queue, tmp_path: Path
+) -> None:
+    from ucbench.models import registry
+
+    files = {path.name: path.read_bytes() for path in registry.EMBEDDED["embedded:tiny-vlm"].iterdir()}
+    hub.create_repo("model", "acme/tiny", owner="alice")
+    commit = hub.commit("model", "acme/tiny", files)
+    hub.commit("model", "acme/tiny", {"model.safetensors": None})  # gone from main, not from its commit
+    asked = queue.add(request("acme/tiny", revision=commit))
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "ucbench.cli", "worker", "--store", str(tmp_path / "store"), "--once",
+            "--limit", "2", "--batch-size", "256", "--folder", str(tmp_path / "workers"),
+        ],
+        capture_output=True, text=True, env=os.environ | {"HF_TOKEN": "hf_alice"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ended = queue.get(asked.id)
+    assert ended.state == "DONE", ended.log
+    (run,) = runs.find(tmp_path / "store")
+    record = run.record()
+    assert (record.entry.model, record.entry.revision) == ("acme/tiny", commit)
+    assert (record.provenance, record.engine.path) == ("measured", "shared_prefix")
+
+
+# The command.
+
+
+def invoke(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no queue is named"),
+        (["--store", "s", "--track", "nonsense"], "unknown track"),
+        (["--store", "s", "--track", "unsafeconcepts"], "needs data"),
+        (["--store", "s", "--data", "unsafeconcepts=/nowhere/at/all"], "there is no /nowhere"),
+        (["--store", "s", "--data", "unsafeconcepts"], "TRACK=PATH"),
+        (["--store", "s", "--time-limit", "soon"], "'soon' is no time limit"),
+        (["--store", "s", "--name", "../box"], "is no name for a worker"),
+        (["--store", "s", "--on", "my-cloud"], "--on takes hf-jobs"),
+        (["--store", "s", "--on", "hf-jobs"], "needs --image"),
+        (["--store", "s", "--on", "hf-jobs", "--image", "i", "--evaluator", "e"], "--evaluator is for"),
+        (["--store", "ftp://somewhere"], "is no store"),
+        (["--status", "--name", "nobody"], "there is no worker nobody"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_told(words: list[str], said: str, tmp_path: Path) -> None:
+    done = invoke("worker", "--folder", str(tmp_path), *words)
+    assert isinstance(done.exception, UcbenchError)
+    assert said in str(done.exception)
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_offline_is_one_sentence_and_exit_3_and_a_folder_still_works(
+    tmp_path: Path, queue: Queue, submitted: Request
+) -> None:
+    words = [sys.executable, "-m", "ucbench.cli", "worker", "--once", "--store"]
+    env = os.environ | {"HF_HUB_OFFLINE": "1"}
+    away = subprocess.run(
+        [*words, "hf://datasets/acme/store", "--folder", str(tmp_path / "w")],
+        capture_output=True, text=True, env=env,
+    )  # fmt: skip
+    assert away.returncode == 3
+    assert "HF_HUB_OFFLINE is set" in away.stderr.splitlines()[-1]
+    assert "Traceback" not in away.stderr
+    assert queue.get(submitted.id).state == "PENDING"
+
+
+def test_the_status_of_a_worker_is_shown(tmp_path: Path, bench: Make, queue: Queue) -> None:
+    queue.add(request())
+    Worker(bench()).run()
+    (tmp_path / "worker").rename(tmp_path / "box")
+    words = ["worker", "--status", "--name", "box", "--folder", str(tmp_path)]
+    done = invoke(*words)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("box: stopped since ")
+    assert "1 done and 0 failed" in done.stdout
+    told = json.loads(invoke(*words, "--json").stdout)
+    assert (told["name"], told["alive"], told["done"]) == ("box", False, 1)
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_the_margin_of_a_lease_is_beyond_the_time_limit(queue: Queue, bench: Make) -> None:
+    queue.add(request())
+    seen: list[Request] = []
+    made = bench(time_limit=timedelta(minutes=10))
+    made.evaluation = lambda job, *_: seen.append(queue.get(job.request.id))
+    Worker(made).run()
+    assert seen[0].claim
+    assert seen[0].claim.until - seen[0].claim.since == timedelta(minutes=25)
