@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -304,3 +305,16 @@ def test_help_shows_the_whole_name_of_every_option_in_80_columns(names: tuple[st
     for parameter in command.params:
         for option in (*parameter.opts, *parameter.secondary_opts):
             assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", shown), option
+
+
+def test_a_folder_without_runs_makes_no_board(refused: Refused, tmp_path: Path) -> None:
+    assert "there are no runs in" in refused("board", "build", str(tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_port_that_is_taken_is_named(refused: Refused) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        assert f"port {port} is taken" in refused("site", "--host", "127.0.0.1", "--port", port)

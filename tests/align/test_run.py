@@ -172,6 +172,14 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     assert not out.exists()
 
 
+def test_files_of_others_are_left_alone(ucbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    done = ucbench("align", MODEL, *SMALL, "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "holds files that are no alignment" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_a_text_model_is_refused(ucbench: Command, tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 

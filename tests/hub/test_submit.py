@@ -271,4 +271,4 @@ def test_help_fits_a_terminal_of_80_columns() -> None:
     for option in ("--revision", "--dtype", "--track", "--store", "--max-params", "--dry-run", "--json"):
         assert option in told
     assert Limits().max_params == 35e9
-    assert "[default: 35.0]" in " ".join(told.replace("│", " ").split())
+    assert "[default: 35.0" in " ".join(told.split())

@@ -226,8 +226,8 @@ def open_app() -> Callable[..., Any]:
 
     def opened(page: str | None = None, **query: str) -> Any:
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-        app.run()
         if page is not None:
+            app.run()  # before it, the frame knows no pages
             app.switch_page(page)
         for key, value in query.items():
             app.query_params[key] = value

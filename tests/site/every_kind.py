@@ -43,7 +43,7 @@ from ucbench.types import Question, Sample
 LARGE, SMALL, GUARD = "acme/large-vlm", "acme/small-vlm", "acme/picture-guard"
 IMPORTED, SERVED, LOCAL = "acme/saved-vlm", "served-vlm", "embedded:tiny-vlm"
 QUICK = Policy(attempts=2, first_wait=0.002, longest_wait=0.01)
-PER_CONCEPT, HARMLESS, ELSEWHERE = 2, 40, 32
+PER_CONCEPT, HARMLESS, FEW, ELSEWHERE = 2, 40, 8, 32
 
 
 def png(shade: int) -> bytes:
@@ -62,7 +62,7 @@ def write_tsv(path: Path, rows: list[dict[str, str]]) -> str:
 
 def data(folder: Path) -> dict[str, Sources]:
     """Small sets in the published layouts, one plain colour a picture."""
-    official, harmless = folder / "official", folder / "harmless"
+    official, harmless, few = (folder / name for name in ("official", "harmless", "few"))
     (official / "images").mkdir(parents=True)
     harmless.mkdir()
     rows = []
@@ -79,6 +79,8 @@ def data(folder: Path) -> dict[str, Sources]:
     for i, row in enumerate(classes):
         (harmless / row["image_filename"]).write_bytes(png(i))
     (harmless / "metadata.json").write_text(json.dumps(classes))
+    shutil.copytree(harmless, few)
+    (few / "metadata.json").write_text(json.dumps(classes[:FEW]))
 
     def picture(i: int) -> str:
         return base64.b64encode(png(i)).decode()
@@ -107,7 +109,7 @@ def data(folder: Path) -> dict[str, Sources]:
         "unsafeconcepts": whole,
         "safe": Sources(data=str(harmless)),
         "contexts": Sources(),
-        "polarity": replace(whole, safe_data=str(harmless)),
+        "polarity": replace(whole, safe_data=str(few)),
         "smid": Sources(data=elsewhere),
         "nsfw": Sources(data=elsewhere),
         "mme": Sources(data=write_tsv(folder / "mme.tsv", yes_no)),

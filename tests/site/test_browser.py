@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,17 +22,18 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_opens_and_fits(visit: Callable[..., Any], path: str, width: int) -> None:
-    page = visit(path, width)
-    expect(page.locator("h1")).to_have_text(PAGES[path])
-    expect(page).to_have_title("ucbench")
-    page.wait_for_function(
-        "width => Math.max(document.documentElement.scrollWidth,"
-        " document.querySelector('.stMain').scrollWidth) <= width",
-        arg=width,
-    )
+def test_every_page_opens_and_fits(visit: Callable[..., Any], path: str) -> None:
+    page = visit(path, 390)
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(page.locator("h1")).to_have_text(PAGES[path])
+        expect(page).to_have_title("ucbench")
+        page.wait_for_function(
+            "width => innerWidth === width && Math.max(document.documentElement.scrollWidth,"
+            " document.querySelector('.stMain').scrollWidth) <= width",
+            arg=width,
+        )
 
 
 def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
@@ -68,17 +70,6 @@ def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any
     expect(page.locator(".board tbody tr")).to_have_count(1)
     expect(page.locator(".board tbody th button")).to_have_text("acme/saved-vlm")
     expect(page.locator(".board .tag")).to_have_text("imported")
-
-
-def test_details_of_a_run_open_from_its_name(visit: Callable[..., Any]) -> None:
-    page = visit("/")
-    page.get_by_role("button", name="acme/sharp-vlm").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_text("Judge", exact=True).wait_for()
-    dialog.get_by_text("rules", exact=False).first.wait_for()
-    with page.expect_download() as download:
-        dialog.get_by_role("button", name="Download record.json").click()
-    assert download.value.suggested_filename.endswith(".json")
 
 
 def test_a_concept_is_picked_in_the_heat_map(visit: Callable[..., Any]) -> None:
@@ -121,22 +112,21 @@ def test_colours_of_image_and_text_follow_the_theme(visit: Callable[..., Any]) -
         "light": {"image": "rgb(0, 114, 178)", "text": "rgb(213, 94, 0)"},
         "dark": {"image": "rgb(90, 180, 232)", "text": "rgb(242, 142, 75)"},
     }
+    page = visit("/")
     for scheme, marks in colours.items():
-        page = visit("/", scheme=scheme)
+        page.emulate_media(color_scheme=scheme)
         for mark, colour in marks.items():
             expect(page.locator(f".plot .dot.{mark}").first).to_have_css("background-color", colour)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_button_to_ask_can_be_read(
-    visit: Callable[..., Any], eventually: Callable[..., None], scheme: str
-) -> None:
+def test_the_button_to_ask_can_be_read(visit: Callable[..., Any], eventually: Callable[..., None]) -> None:
     def luminance(channels: list[int]) -> float:
         parts = [channel / 255 for channel in channels]
         linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    button = visit("/try", scheme=scheme).get_by_role("button", name="Ask 11 questions")
+    page = visit("/try")
+    button = page.get_by_role("button", name="Ask 11 questions")
     expect(button).to_be_enabled()
     expect(button.locator("> *").first).to_have_css("mix-blend-mode", "difference")
 
@@ -149,18 +139,22 @@ def test_the_button_to_ask_can_be_read(
         behind = luminance(ground)
         assert (max(seen, behind) + 0.05) / (min(seen, behind) + 0.05) >= 4.5
 
-    eventually(contrast)  # colours fade in: it is what they come to that counts
+    inks = {"light": "rgb(27, 30, 36)", "dark": "rgb(237, 235, 230)"}
+    for scheme, ink in inks.items():
+        page.emulate_media(color_scheme=scheme)
+        expect(page.locator("h1")).to_have_css("color", ink)
+        eventually(contrast)  # colours fade in: it is what they come to that counts
 
 
-@pytest.mark.parametrize("width", [1440, 390])
 def test_names_in_the_trade_off_hide_nothing(
-    visit: Callable[..., Any], eventually: Callable[..., None], width: int
+    visit: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
-    page = visit("/alignment", width)
+    page = visit("/alignment")
     marks = page.locator(".scatter .name, .scatter .spot")
     expect(marks).to_have_count(2 * (5 + 4))
 
-    def apart() -> None:
+    def apart(width: int) -> None:
+        assert page.evaluate("innerWidth") == width
         boxes = marks.evaluate_all(
             "found => found.map(e => { const b = e.getBoundingClientRect();"
             " return [e.closest('.scatter').className, b.left, b.top, b.right, b.bottom] })"
@@ -172,7 +166,9 @@ def test_names_in_the_trade_off_hide_nothing(
                 along = min(bottom, edges[3]) - max(top, edges[1])
                 assert figure != other or across <= 2 or along <= 3
 
-    eventually(apart)
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        eventually(partial(apart, width))
 
 
 def test_the_method_and_the_judge_go_into_the_address(visit: Callable[..., Any]) -> None:
@@ -189,45 +185,39 @@ def test_the_method_and_the_judge_go_into_the_address(visit: Callable[..., Any])
     page.wait_for_function("location.search.includes('judge=classifier')")
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "said"),
-    [
-        (
-            "/?track=unsafeconcepts", "acme/large-vlm",
-            ["Harmless pictures", "over-refusal comes from", "LLaVABench", "2 people, models like this one"],
-        ),
-        (
-            "/?track=unsafeconcepts@test", "acme/picture-guard",
-            ["Test split only", "stands for all safety questions", "Guard's verdicts behind them"],
-        ),
-        ("/?track=nsfw", "endpoint:served-vlm", ["Refused by the provider", "a million tokens", "2 (.06)"]),
-        ("/?track=smid", "embedded:tiny-vlm", ["Fast against slow", "Verdicts flipped", "0 of 4"]),
-    ],
-)  # fmt: skip
-def test_details_say_why_a_run_can_be_relied_on(
-    visit: Callable[..., Any], path: str, name: str, said: list[str]
+def test_details_say_why_a_run_can_be_relied_on_and_fit_on_a_phone(
+    visit: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
-    page = visit(path)
-    page.get_by_role("button", name=name, exact=True).click()
-    for text in said:
-        expect(page.get_by_role("dialog")).to_contain_text(text)
-
-
-def test_details_fit_on_a_phone(visit: Callable[..., Any], eventually: Callable[..., None]) -> None:
-    page = visit("/?track=unsafeconcepts", 390)
+    page = visit("/?track=unsafeconcepts")
     page.get_by_role("button", name="acme/large-vlm", exact=True).click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("What became of the questions")
+    for text in (
+        "What became of the questions", "Harmless pictures", "over-refusal comes from Harmless pictures",
+        "2 people, models like this one", "rules-1",
+    ):  # fmt: skip
+        expect(dialog).to_contain_text(text)
+    page.set_viewport_size({"width": 390, "height": 900})
     expect(dialog.locator(".grid.cards tbody tr").first).to_have_css("display", "grid")
 
     def fits() -> None:
-        wide = dialog.locator(".grid, dl, .listed").evaluate_all(
+        ends = dialog.locator(".grid, dl, .listed").evaluate_all(
             "found => found.map(e => e.getBoundingClientRect().right)"
         )
-        assert wide
-        assert max(wide) <= 390
+        assert ends
+        assert max(ends) <= 390
 
     eventually(fits)
+    with page.expect_download() as download:
+        dialog.get_by_role("button", name="Download record.json, MME").click()
+    assert download.value.suggested_filename.endswith(".json")
+
+
+def test_details_set_fast_against_slow(visit: Callable[..., Any]) -> None:
+    page = visit("/?track=smid")
+    page.get_by_role("button", name="embedded:tiny-vlm", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="Fast against slow")).to_be_visible()
+    expect(dialog.get_by_role("row", name=re.compile("^picture and prompt shared"))).to_contain_text("0 of 4")
 
 
 def test_a_track_is_chosen_and_stays_chosen_on_the_next_page(visit: Callable[..., Any]) -> None:

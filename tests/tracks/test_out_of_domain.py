@@ -90,6 +90,12 @@ def test_one_version_for_the_same_rows_another_for_another_label(tmp_path: Path)
     assert len(versions) == 1
     table[3]["label"] = "1"
     assert load(write(tmp_path / "other.tsv", table)).version not in versions
+    table[3]["label"] = "0"
+    assert load(write(tmp_path / "again.tsv", table)).version in versions
+    table[3]["image"] = picture(77)
+    assert load(write(tmp_path / "pictures.tsv", table)).version not in versions
+    table[3]["image"] = "!!notbase64"
+    assert load(write(tmp_path / "broken.tsv", table)).version not in versions
 
 
 def test_a_number_is_the_index_of_a_row_not_its_place(tmp_path: Path) -> None:

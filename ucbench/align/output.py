@@ -59,6 +59,16 @@ class Output:
         """Whether there is anything that a new run would overwrite."""
         return self.finished or self.log.exists() or self.checkpoints.exists()
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the folder holds anything that can be seen."""
+        return self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir())
+
     def write_adapter(self, model: Any) -> None:
         """Write the adapter of a PEFT model; file after file whole, `align.json` comes later."""
         with staged(self.folder / ".adapter") as stage:

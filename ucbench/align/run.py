@@ -57,6 +57,10 @@ def align(
     if output.begun and not resume:
         what = "a finished alignment" if output.finished else "an unfinished alignment"
         raise UcbenchError(f"{out} holds {what}; add --resume to go on with it, or choose another --out")
+    if not output.begun and output.foreign:
+        raise UcbenchError(f"{out} holds files that are no alignment; choose another --out")
+    if resume and processes.is_main and not output.kept:
+        say(f"there is no checkpoint in {out} yet; training begins at the start")
     items = training.training_set(track)
     notes = (f"{track.id}: {items.notice}",) if items.notice else ()
     if processes.is_main:

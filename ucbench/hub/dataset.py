@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from ucbench.errors import AccessError, StoreError, UcbenchError
 from ucbench.files import atomic_path
-from ucbench.hub.retry import Patience, Pauses, in_words, patiently, status_of, watched
+from ucbench.hub.retry import Patience, Pauses, in_words, nobody, patiently, status_of, watched
 from ucbench.hub.store import (
     HUB,
     Changes,
@@ -185,9 +185,7 @@ class DatasetStore:
                 try:
                     return str(self._api.whoami()["name"])
                 except LocalTokenNotFoundError as error:
-                    raise AccessError(
-                        f"nobody is logged in at {self._host}; run `hf auth login` or set HF_TOKEN"
-                    ) from error
+                    raise nobody(self.address, self._host) from error
 
             self._name = self._patiently(ask)
         return self._name

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from ucbench.errors import AccessError
-from ucbench.hub.retry import Patience, Pauses, in_words, patiently, status_of, watched
+from ucbench.hub.retry import Patience, Pauses, in_words, nobody, patiently, status_of, watched
 from ucbench.hub.store import HUB, Changes, ConflictError
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ class Repository:
             return str(self.patiently(self.api.whoami)["name"])
         except Exception as error:
             if isinstance(error.__cause__, LocalTokenNotFoundError):
-                raise AccessError(
-                    f"nobody is logged in at {self._host}; run `hf auth login` or set HF_TOKEN"
-                ) from error
+                raise nobody(self.url, self._host) from error
             raise
 
     def private(self) -> bool | None:

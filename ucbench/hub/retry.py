@@ -186,6 +186,21 @@ def told_to_wait(error: BaseException) -> float | None:
     return float(limits.reset_in_seconds) if limits and limits.remaining == 0 else None
 
 
+def _offline(store: str, host: str) -> OfflineError:
+    return OfflineError(
+        f"HF_HUB_OFFLINE is set, so {host} is not asked for {store}; unset it, or give a local folder"
+    )
+
+
+def nobody(store: str, host: str) -> AccessError:
+    """What to say where there is no token: offline it would be of no use."""
+    from huggingface_hub.constants import is_offline_mode
+
+    if is_offline_mode():
+        return _offline(store, host)
+    return AccessError(f"nobody is logged in at {host}; run `hf auth login` or set HF_TOKEN")
+
+
 def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
     """The one sentence for an error of the Hub's client."""
     from huggingface_hub.errors import (
@@ -199,9 +214,7 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
     chain = list(_causes(error))
     status, said = status_of(error), _said(error)
     if any(isinstance(each, OfflineModeIsEnabled) for each in chain):
-        return OfflineError(
-            f"HF_HUB_OFFLINE is set, so {host} is not asked for {store}; unset it, or give a local folder"
-        )
+        return _offline(store, host)
     if status is None and is_broken(error):
         return OfflineError(
             f"{host} cannot be reached for {store} ({type(chain[-1]).__name__}); check the connection and "

@@ -147,7 +147,8 @@ def board() -> LoadedBoard:
     Raises `StoreError` when there is no board or it is damaged.
     """
     shown = source()
-    return replace(_overlaid(_stores(shown)), source=shown)
+    found = _overlaid(_stores(shown))
+    return replace(found, source=shown) if shown else found
 
 
 def _overlaid(both: Stores) -> LoadedBoard:

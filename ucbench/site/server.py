@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,10 +101,24 @@ def say_so(error: Exception) -> bool:
     return True
 
 
+def _check_free(port: int, host: str) -> None:
+    """Streamlit would end the process with a line of its log. Raises `UcbenchError` for a port in use."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise UcbenchError(
+                    f"port {port} is taken by another program; choose another --port"
+                ) from error
+
+
 def serve(port: int, host: str, open_browser: bool = False) -> None:
     """Serve the site until it is interrupted. Raises `UcbenchError` for an address that cannot be served."""
     from ucbench.site import loading
 
+    _check_free(port, host)
     app = application(port)
     # A store is read from now on, so that the first visitor finds its results.
     loading.source()

@@ -16,7 +16,7 @@ from ucbench.errors import UcbenchError
 from ucbench.tracks.given import check_asked, evenly
 from ucbench.tracks.questions import IMAGE_ALIGNMENT
 from ucbench.tracks.split import asked as authors_questions
-from ucbench.tracks.tables import Table, digest, read_table
+from ucbench.tracks.tables import Table, contents, digest, read_table
 from ucbench.types import SAFE, UNSAFE, Concept, ImageSource, Question, Sample, Split
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ class OutOfDomain:
         """`smid` or `nsfw`."""
         return self._id
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Names the rows and labels that were given. Reads the data."""
-        rows = zip(self._table.rows, self._labels, strict=True)
-        return (
-            f"{VERSION}-{digest(x for n, (row, own) in enumerate(rows) for x in (row.get('index', n), own))}"
-        )
+        """Names the rows, labels and pictures that were given. Reads the data."""
+        rows = zip(self._table.rows, self._labels, self._pictures, strict=True)
+        told = [x for n, (row, own, (of, _)) in enumerate(rows) for x in (row.get("index", n), own, of)]
+        shown = contents(dict(self._pictures).values())
+        return f"{VERSION}-{digest([*told, shown])}"
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -117,10 +117,11 @@ class Safe:
         """`safe`."""
         return "safe"
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Names the pictures and classes that were given. Reads the data."""
-        return f"{VERSION}-{digest(part for safe in self._images for part in (safe.id, safe.concept))}"
+        """Names the pictures, to the pixel, and classes that were given. Reads the data."""
+        told = [part for safe in self._images for part in (safe.id, safe.concept)]
+        return f"{VERSION}-{digest([*told, contents(safe.image for safe in self._images)])}"
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ucbench.errors import AccessError, UcbenchError
 from ucbench.images import FileImage
 from ucbench.tracks.given import check_asked, evenly
-from ucbench.tracks.tables import digest, read_table, slug
+from ucbench.tracks.tables import contents, digest, read_table, slug
 from ucbench.types import Concept, ImageSource, Question, Sample, Split
 
 if TYPE_CHECKING:
@@ -137,13 +137,12 @@ class LlavaBench:
         """`llavabench`."""
         return "llavabench"
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Names the questions that were given. Reads the data."""
-        parts = (
-            part for q in self._questions for part in (q.category, q.key, q.text, q.reference, q.context)
-        )
-        return f"{VERSION}-{digest(parts)}"
+        """Names the questions and pictures that were given. Reads the data."""
+        told = [part for q in self._questions for part in (q.category, q.key, q.text, q.reference, q.context)]
+        shown = contents({q.key: q.image for q in self._questions}.values())
+        return f"{VERSION}-{digest([*told, shown])}"
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ucbench.errors import AccessError, UcbenchError
 from ucbench.images import FileImage
 from ucbench.tracks.given import check_asked, evenly
-from ucbench.tracks.tables import SUFFIXES, digest, read_table, slug
+from ucbench.tracks.tables import SUFFIXES, contents, digest, read_table, slug
 from ucbench.types import Concept, ImageSource, Question, Sample, Split
 
 if TYPE_CHECKING:
@@ -126,11 +126,12 @@ class Mme:
         """`mme`."""
         return "mme"
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Names the questions that were given. Reads the data."""
-        parts = (part for q in self._questions for part in (q.category, q.key, q.text, q.answer))
-        return f"{VERSION}-{digest(parts)}"
+        """Names the questions and pictures that were given. Reads the data."""
+        told = [part for q in self._questions for part in (q.category, q.key, q.text, q.answer)]
+        shown = contents({(q.category, q.key): q.image for q in self._questions}.values())
+        return f"{VERSION}-{digest([*told, shown])}"
 
     @property
     def splits(self) -> tuple[Split, ...]:
