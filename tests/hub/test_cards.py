@@ -239,6 +239,22 @@ def test_a_pull_request_to_a_model_of_others(hosted: Any, aligned: Path) -> None
     assert ("model", "acme/fresh") not in hosted.state.repos
 
 
+def test_a_card_that_cannot_be_read_is_not_overwritten(
+    hosted: Any, aligned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ucbench.hub import repository
+    from ucbench.hub.retry import Patience
+
+    monkeypatch.setattr(repository, "Patience", lambda: Patience(attempts=2, first=0.01, longest=0.02))
+    hosted.create_repo("model", "bob/mine")
+    hosted.commit("model", "bob/mine", {"README.md": b"by hand"})
+    for fault in ("500", "cut"):
+        hosted.faults.add(fault, path="*/resolve/*", times=None)
+        assert refused(aligned, "--to", "bob/mine")
+        hosted.faults.clear()
+    assert hosted.files("model", "bob/mine") == {"README.md": b"by hand"}
+
+
 @pytest.mark.parametrize("fault", ["412", "429", "500", "500-after", "cut", "cut-after"])
 def test_faults_on_the_way_end_in_one_commit(
     hosted: Any, aligned: Path, fault: str, monkeypatch: pytest.MonkeyPatch

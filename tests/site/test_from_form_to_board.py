@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+# Half a minute of processor time, in eight processes.
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 STORE = "hf://datasets/board/store"
 #: Of the 150 emblems; enough for scores of every kind, and for a row on the board.

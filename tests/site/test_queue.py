@@ -258,7 +258,7 @@ def test_a_store_that_cannot_be_reached_is_said(
     filled(store)
     working = queue_view.read
 
-    def away(_store: str) -> Listing:
+    def away(_store: str, _last: Listing | None = None) -> Listing:
         raise OfflineError("the line is cut")
 
     monkeypatch.setattr(queue_view, "read", away)
@@ -273,6 +273,18 @@ def test_a_store_that_cannot_be_reached_is_said(
     app = open_app(PAGE)
     assert "This is how it was at" in app.warning[0].value
     assert len(rows(read_figures(app)["queue"])) == 7
+
+
+def test_an_unchanged_queue_costs_one_look_at_the_head(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(store)
+    before = queue_view.latest(store).refresh()
+    found = queue_view.queue(store).store
+    for method in ("read", "read_all", "paths", "versions"):
+        monkeypatch.setattr(found, method, lambda *_args, **_named: pytest.fail("read again"))
+    after = queue_view.latest(store).refresh()
+    assert after.value is before.value
+    assert after.problem == ""
+    assert after.at > before.at
 
 
 def test_a_damaged_request_is_left_out_and_counted(store: str, open_app: App) -> None:

@@ -130,6 +130,8 @@ def _run_notes(run: Run, provenance: str, account: str, store: Store, ids_only: 
         )
     elif provenance != "measured":
         notes.append(f"it counts as {provenance}")
+    if record.status != "complete":
+        notes.append(f"it is a run of status {record.status}, which is shown without a rank")
     if record.provenance != "reported":
         n = f"{record.counts.questions:,}"
         if ids_only:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ANSWERS = (*runs.ANSWER_COLUMNS, *runs.MORE_ANSWER_COLUMNS)
 _JUDGEMENTS = (*runs.JUDGEMENT_COLUMNS, *runs.MORE_JUDGEMENT_COLUMNS)
+_MOST_ROWS, _MOST_BYTES = 1_000_000, 1_000_000_000
 #: A picture as text: a data URI, or more base64 in a row than any answer has words.
 _PICTURE = re.compile(r"data:image/|[A-Za-z0-9+/]{2000}")
 
@@ -30,6 +31,8 @@ def check_publishable(run: Run) -> RunRecord:
     """
     record = run.record()
     paths = [runs.RECORD]
+    for path in (run.folder / runs.ANSWERS, *(run.folder / runs.JUDGEMENTS).glob("*.parquet")):
+        _check_size(path)
     if record.provenance != "reported":
         if record.judge is None:
             raise StoreError(f"{run.folder} was not judged; judge it with `ucbench judge run {run.folder}`")
@@ -46,6 +49,25 @@ def check_publishable(run: Run) -> RunRecord:
     for path in paths[1:]:
         _check_table(run.folder / path, _ANSWERS if path == runs.ANSWERS else _JUDGEMENTS)
     return record
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a table that is much larger than it looks, before it is read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return  # told by whoever needs it
+    try:
+        told = pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} is damaged; evaluate again") from error
+    size = sum(told.row_group(n).total_byte_size for n in range(told.num_row_groups))
+    if told.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+        raise StoreError(
+            f"{path} has {told.num_rows:,} rows of {size:,} bytes; at most {_MOST_ROWS:,} rows of "
+            f"{_MOST_BYTES:,} bytes are published"
+        )
 
 
 def _check_table(path: Path, columns: Sequence[str]) -> None:

@@ -95,12 +95,12 @@ class Repository:
 
     def read(self, path: str) -> bytes | None:
         """A file's content on `main`, None when it is not there."""
-        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+        from huggingface_hub.errors import RemoteEntryNotFoundError
 
         def fetch() -> bytes | None:
             try:
                 place = self.api.hf_hub_download(self.id, path, repo_type=self.kind)
-            except (EntryNotFoundError, RepositoryNotFoundError):
+            except RemoteEntryNotFoundError:  # and not: nobody could be asked
                 return None
             return Path(place).read_bytes()
 

@@ -179,15 +179,16 @@ def folders(
     `tables_only` fetches the board without the runs behind it. Raises as the stores do.
     """
     with ExitStack() as stack:
-        found: list[Path] = []
+        found: dict[str, Path] = {}  # a store that is named twice is read once
         for address in addresses:
             if not address.startswith(HUB):
-                found.append(Path(address))
+                found[address] = Path(address)
+            if address in found:
                 continue
             store = open_store(address)
             head = store.head()
             if not tables_only:
-                found.append(stack.enter_context(mirror_of(store).at(head, progress)))
+                found[address] = stack.enter_context(mirror_of(store).at(head, progress))
                 continue
             if boards.MANIFEST not in store.paths(boards.MANIFEST, head=head):
                 raise StoreError(f"there is no board in {address} yet; publish a run to it first")
@@ -195,8 +196,8 @@ def folders(
             for name in _TABLES:
                 with suppress(MissingError):
                     (folder / name).write_bytes(store.read(name, head=head))
-            found.append(folder)
-        yield found
+            found[address] = folder
+        yield [found[address] for address in addresses]
 
 
 @dataclass(frozen=True, slots=True)

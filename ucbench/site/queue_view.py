@@ -80,10 +80,12 @@ class Listing:
     places: Mapping[str, int] = field(default_factory=dict)
 
 
-def read(store: str) -> Listing:
-    """Read the store now. Raises what the store raises."""
+def read(store: str, last: Listing | None = None) -> Listing:
+    """Read the store now; `last` where nothing has changed since. Raises what the store raises."""
     found = queue(store)
     head = found.store.head()
+    if last is not None and last.head == head:
+        return last
     requests = tuple(found.all(head))
     waiting = [request.id for request in requests if request.state == "PENDING"]
     return Listing(
@@ -100,7 +102,7 @@ def latest(store: str) -> Latest[Listing]:
     """The listing of a store, read in the background for all visitors together."""
 
     def again(last: Listing | None) -> Listing:
-        now = read(store)
+        now = read(store, last)
         if last is not None and published_in(last) != published_in(now):
             published.look_again()
         return now

@@ -29,6 +29,10 @@ STYLE = """<style>
 .st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
 /* A primary button writes in white whatever its colour; the difference to ink is light, to paper dark. */
 [data-testid^="stBaseButton-primary"]:enabled > * { mix-blend-mode: difference; }
+/* Blue is what a model saw as image: what is only told stands on grey, in ink. */
+[data-testid="stAlertContainer"]:has([data-testid="stAlertContentInfo"]) {
+  background: rgba(128, 128, 128, .12); color: inherit; }
+[data-testid="stAlertContentInfo"], [data-testid="stAlertContentInfo"] * { color: inherit; }
 /* The head of the page in line with its body. */
 .stAppHeader > div { max-width: calc(1120px + 2rem); margin-inline: auto; }
 @media (min-width: 768px) { .st-key-phone_nav { display: none; } }
