@@ -30,8 +30,7 @@ def board_build(
     """
     from ucbench import board as boards
     from ucbench import reported as paper
-<<<<<<< HEAD
-    from ucbench import terminal
+    from ucbench import runs, terminal
     from ucbench.hub import results
     from ucbench.hub.store import HUB
 
@@ -50,23 +49,11 @@ def board_build(
             if not folder.is_dir() and not reported:
                 raise StoreError(f"there is no store {folder}; evaluate a model with --out {folder} first")
         target = out or folders[-1]
+        if not reported and not any(any(runs.find(folder)) for folder in folders):
+            raise StoreError(f"there are no runs in {', '.join(map(str, stores))}; evaluate a model first")
         if reported:
             paper.write(target)
         board = boards.build(folders, target)
-=======
-    from ucbench import runs, terminal
-
-    stores = store or [Path("results")]
-    for folder in stores:
-        if not folder.is_dir() and not reported:
-            raise StoreError(f"there is no store {folder}; evaluate a model with --out {folder} first")
-    target = out or stores[-1]
-    if not reported and not any(any(runs.find(folder)) for folder in stores):
-        raise StoreError(f"there are no runs in {', '.join(map(str, stores))}; evaluate a model first")
-    if reported:
-        paper.write(target)
-    board = boards.build(stores, target)
->>>>>>> main
     terminal.say(f"{len(board.rows)} rows in {target / boards.BOARD}")
 
 
