@@ -284,9 +284,7 @@ def rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
 
 
 def test_a_table_that_swells_is_not_read(run: Run, tmp_path: Path) -> None:
-    names = pq.read_schema(run.folder / runs.ANSWERS).names
-    swollen = pa.table({name: pa.repeat("x" * 1000, 1_000_001).dictionary_encode() for name in names})
-    pq.write_table(swollen, run.folder / runs.ANSWERS)
+    pq.write_table(pa.table({"text": pa.nulls(1_000_001, pa.string())}), run.folder / runs.ANSWERS)
     assert (run.folder / runs.ANSWERS).stat().st_size < 1_000_000
     with pytest.raises(StoreError, match="1,000,001 rows"):
         add(FolderStore(tmp_path / "store"), run)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -210,6 +214,25 @@ def test_few_revisions_are_kept(results: tuple[Store, Path]) -> None:
         commit(store, {boards.MANIFEST: json.dumps(manifest | {"note": n}).encode()})
         folders.append(look(store).value.folder)
     assert [folder.is_dir() for folder in folders] == [False, False, *[True] * published._KEPT]
+
+
+def test_what_a_killed_site_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = published._own_folder()
+    code = (
+        "import os; from ucbench.site import published as p; print(p._own_folder()); os.kill(os.getpid(), 9)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == -9
+    left = [path for path in tmp_path.glob("ucbench-site-*") if path != living]
+    assert len(left) == 1
+    other = published._own_folder()
+    assert {*tmp_path.glob("ucbench-site-*")} == {living, other}
 
 
 def test_the_api_tells_the_revision(results: tuple[Store, Path]) -> None:

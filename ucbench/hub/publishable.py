@@ -31,8 +31,8 @@ def check_publishable(run: Run) -> RunRecord:
     """
     record = run.record()
     paths = [runs.RECORD]
-    for path in (run.folder / runs.ANSWERS, *(run.folder / runs.JUDGEMENTS).glob("*.parquet")):
-        _check_size(path)
+    for table in (run.folder / runs.ANSWERS, *(run.folder / runs.JUDGEMENTS).glob("*.parquet")):
+        _check_size(table)
     if record.provenance != "reported":
         if record.judge is None:
             raise StoreError(f"{run.folder} was not judged; judge it with `ucbench judge run {run.folder}`")

@@ -9,16 +9,18 @@ results stand in, and the page says so.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from ucbench.board import MANIFEST
 from ucbench.hub.mirror import mirror_of
@@ -146,12 +148,26 @@ def mirror(store: str, check: Callable[[Path], object]) -> Mirror:
     with _LOCK:
         if store not in _MIRRORS:
             opened = open_store(store)
-            root = Path(tempfile.mkdtemp(prefix="ucbench-site-"))
-            atexit.register(shutil.rmtree, root, ignore_errors=True)
-            _MIRRORS[store] = Mirror(opened, root, check)
+            _MIRRORS[store] = Mirror(opened, _own_folder(), check)
         return _MIRRORS[store]
 
 
+def _own_folder() -> Path:
+    """A folder that lasts as long as this process; those that killed ones have left are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LIVES}"):
+        with suppress(OSError), left.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    root = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    # Held until the process ends, however it ends.
+    _LOCKS.append((root / _LIVES).open("wb"))
+    fcntl.flock(_LOCKS[-1], fcntl.LOCK_EX)
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
+
+
+_PREFIX, _LIVES = "ucbench-site-", "lives"
+_LOCKS: list[IO[bytes]] = []
 _MIRRORS: dict[str, Mirror] = {}
 _LOCK = threading.Lock()
 
