@@ -21,7 +21,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from ucbench.errors import AccessError, StoreError, UcbenchError
+from ucbench.errors import StoreError, UcbenchError
 from ucbench.files import atomic_path
 from ucbench.hub.retry import Patience, Pauses, in_words, nobody, patiently, status_of, watched
 from ucbench.hub.store import (

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from ucbench.errors import AccessError
 from ucbench.hub.retry import Patience, Pauses, in_words, nobody, patiently, status_of, watched
 from ucbench.hub.store import HUB, Changes, ConflictError
 
