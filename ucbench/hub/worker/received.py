@@ -272,7 +272,7 @@ def _table(path: Path, most: int) -> pa.Table:
 def _is_text(kind: pa.DataType) -> bool:
     import pyarrow.types as types
 
-    return types.is_string(kind) or types.is_large_string(kind)
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _plain(told: RunRecord, track: TrackRef) -> RunRecord:
