@@ -444,7 +444,7 @@ def test_wishes_that_make_no_sense_are_told(words: list[str], said: str, tmp_pat
     assert not (tmp_path / "jobs").exists()
 
 
-def test_offline_is_one_sentence_and_exit_3_and_a_folder_still_works(
+def test_offline_is_one_sentence_and_exit_3(
     tmp_path: Path, queue: Queue, submitted: Request
 ) -> None:
     words = [sys.executable, "-m", "ucbench.cli", "worker", "--once", "--store"]

@@ -73,6 +73,7 @@ class Worker:
 
     def _greet(self) -> None:
         results, say = self._bench.results, self._bench.say
+        self._bench.queue.store.head()  # nothing else is worth looking at when it is out of reach
         shop = child.Workshop(self._options.folder / "probe", self._options.without)
         found = child.isolation(shop)
         child.remove(shop.folder)
