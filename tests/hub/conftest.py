@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +48,16 @@ def hub(hub_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     monkeypatch.delenv("HF_TOKEN", raising=False)
     _hub_server().use_in_process(hub_process.url, home, monkeypatch.setattr)
     return hub_process
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, scripted: Callable[..., Any]) -> Path:
+    """The folder of a run over two samples, by acme/vlm at revision 000..., which no test may change."""
+    from ucbench import evaluate as engine
+    from ucbench.judges import registry as judges
+    from ucbench.tracks import registry as tracks
+
+    out = tmp_path_factory.mktemp("small-run")
+    track, judge = tracks.load("pictograms"), judges.load("rules")
+    record = engine.evaluate(scripted("acme/vlm", 0.8), track, judge, out=out, limit=2)
+    return out / record.entry.slug / record.run_id

@@ -33,19 +33,6 @@ LIMIT = 2
 EVALUATOR = Path(__file__).with_name("evaluator.py")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, scripted: Callable[..., Any]) -> Path:
-    """A small run that the package wrote; the evaluator hands out copies of it."""
-    from ucbench import evaluate as engine
-    from ucbench.judges import registry as judges
-    from ucbench.tracks import registry as tracks
-
-    out = tmp_path_factory.mktemp("template")
-    track, judge = tracks.load("pictograms"), judges.load("rules")
-    record = engine.evaluate(scripted("acme/any", 0.8), track, judge, out=out, limit=LIMIT)
-    return out / record.entry.slug / record.run_id
-
-
 @pytest.fixture(autouse=True)
 def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "caches"))
@@ -74,21 +61,21 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def bench(queue: Queue, template: Path, tmp_path: Path, said: list[str]) -> Make:
+def bench(queue: Queue, small_run: Path, tmp_path: Path, said: list[str]) -> Make:
     """Makes what a worker needs, with an evaluation in one of the evaluator's modes."""
 
     def make(mode: str = "honest", results: Store | None = None, **options: Any) -> Bench:
         wanted = {"folder": tmp_path / "worker", "name": "box", "tracks": ("pictograms",), "limit": LIMIT}
         return Bench(
-            queue, results or queue.store, LocalEvaluation(command(template, mode)), None,
+            queue, results or queue.store, LocalEvaluation(command(small_run, mode)), None,
             Options(**{**wanted, "once": True, **options}), said.append,
         )  # fmt: skip
 
     return make
 
 
-def command(template: Path, mode: str) -> str:
-    return shlex.join([sys.executable, "-S", str(EVALUATOR), str(template), mode])
+def command(small_run: Path, mode: str) -> str:
+    return shlex.join([sys.executable, "-S", str(EVALUATOR), str(small_run), mode])
 
 
 class Hasty(threading.Event):
@@ -143,13 +130,13 @@ def test_it_takes_what_it_was_told_to_take(queue: Queue, bench: Make) -> None:
 
 
 def test_forged_scores_and_daemons_of_an_evaluation_have_no_effect(
-    queue: Queue, bench: Make, template: Path, tmp_path: Path
+    queue: Queue, bench: Make, small_run: Path, tmp_path: Path
 ) -> None:
     queue.add(request("acme/forger"))
     queue.add(request("acme/summoner"))
     Worker(bench("forged")).run()
     Worker(bench("daemon")).run()
-    truth = runs.Run(template).record().scores
+    truth = runs.Run(small_run).record().scores
     assert {run.record().entry.model for run in runs.find(tmp_path / "store")} == {
         "acme/forger", "acme/summoner"
     }  # fmt: skip
@@ -305,13 +292,13 @@ def test_a_self_reported_run_does_not_stand_for_a_measurement(
 # Stopped and killed, as processes.
 
 
-def start(tmp_path: Path, template: Path, mode: str, *more: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, small_run: Path, mode: str, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable, "-m", "ucbench.cli", "worker", "--store", str(tmp_path / "store"),
             "--name", "box", "--folder", str(tmp_path / "workers"), "--limit", str(LIMIT),
             "--poll", "0.2", "--evaluator",
-            command(template, mode), "--cache-gb", "0.1", *more,
+            command(small_run, mode), "--cache-gb", "0.1", *more,
         ],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -330,32 +317,47 @@ def is_evaluating(queue: Queue, asked: Request, tmp_path: Path, starts: int = 1)
     return queue.get(asked.id).state == "RUNNING" and count.exists() and count.read_text() == str(starts)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_worker_that_is_stopped_hands_its_claim_back(
-    number: signal.Signals, code: int, queue: Queue, submitted: Request, template: Path, tmp_path: Path
+    queue: Queue, submitted: Request, small_run: Path, tmp_path: Path
 ) -> None:
-    worker = start(tmp_path, template, "slow")
+    worker = start(tmp_path, small_run, "slow")
     until(lambda: is_evaluating(queue, submitted, tmp_path))
     told = health.status(tmp_path / "workers" / "box")
     assert told
     assert (told["alive"], told["doing"], told["request"]) == (True, "evaluating", submitted.id)
-    worker.send_signal(number)
+    worker.send_signal(signal.SIGTERM)
     _, said = worker.communicate(timeout=60)
-    assert worker.returncode == code, said
+    assert worker.returncode == 0, said
     back = queue.get(submitted.id)
     assert (back.state, back.attempts, back.claim) == ("PENDING", 0, None)
     assert "handed back" in said
 
 
+def test_ctrl_c_hands_the_claim_back_too_and_exits_130(queue: Queue, bench: Make, said: list[str]) -> None:
+    asked = queue.add(request())
+
+    def interrupt() -> None:
+        until(lambda: queue.get(asked.id).state == "RUNNING")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert Worker(bench("slow", once=False)).run() == 130
+    thread.join()
+    assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("PENDING", 0)
+    assert "handed back" in str(said)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_after_a_kill_the_same_worker_goes_on_with_its_claim(
-    queue: Queue, submitted: Request, template: Path, tmp_path: Path
+    queue: Queue, submitted: Request, small_run: Path, tmp_path: Path
 ) -> None:
-    worker = start(tmp_path, template, "second")
+    worker = start(tmp_path, small_run, "second")
     until(lambda: is_evaluating(queue, submitted, tmp_path))
     worker.kill()
     worker.communicate()
     assert queue.get(submitted.id).state == "RUNNING"
-    _, said = start(tmp_path, template, "second", "--once").communicate(timeout=60)
+    _, said = start(tmp_path, small_run, "second", "--once").communicate(timeout=60)
     ended = queue.get(submitted.id)
     assert (ended.state, ended.attempts) == ("DONE", 1), said
     assert "going on from where it was" in said
@@ -413,6 +415,34 @@ def test_a_checkpoint_on_the_hub_is_evaluated_by_ucbench_itself(
     assert (record.provenance, record.engine.path) == ("measured", "shared_prefix")
 
 
+#: Longer than anybody can wait, of loops that are each as short as a template may have them.
+LOOP = "".join(f"{{% for {name} in range(90000) %}}" for name in "abc") + "{% endfor %}" * 3
+
+
+@pytest.mark.slow
+def test_a_chat_template_that_loops_is_stopped_and_told(
+    hub: Any, queue: Queue, tmp_path: Path, bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    from ucbench.hub.worker.weights import Cache
+    from ucbench.models import registry
+
+    monkeypatch.setattr(attempt.Attempt, "_seconds_left", lambda _self: 40.0)
+    files = {path.name: path.read_bytes() for path in registry.EMBEDDED["embedded:tiny-vlm"].iterdir()}
+    hub.create_repo("model", "acme/loop", owner="alice")
+    commit = hub.commit("model", "acme/loop", files | {"chat_template.jinja": LOOP.encode()})
+    asked = queue.add(request("acme/loop", revision=commit))
+    made = bench()
+    made.evaluation = LocalEvaluation(limit=LIMIT)
+    made.cache = Cache(tmp_path / "models", 10**9, HfApi(endpoint=hub.url))
+    assert Worker(made).run() == 0
+    failed = queue.get(asked.id)
+    assert (failed.state, failed.reason) == ("PENDING", "timeout")
+    assert failed.message
+    assert "chat template" in failed.message
+
+
 # The command.
 
 
@@ -444,9 +474,7 @@ def test_wishes_that_make_no_sense_are_told(words: list[str], said: str, tmp_pat
     assert not (tmp_path / "jobs").exists()
 
 
-def test_offline_is_one_sentence_and_exit_3(
-    tmp_path: Path, queue: Queue, submitted: Request
-) -> None:
+def test_offline_is_one_sentence_and_exit_3(tmp_path: Path, queue: Queue, submitted: Request) -> None:
     words = [sys.executable, "-m", "ucbench.cli", "worker", "--once", "--store"]
     env = os.environ | {"HF_HUB_OFFLINE": "1"}
     away = subprocess.run(

@@ -131,26 +131,16 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(
-    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripted: Callable[..., Any]
-) -> Iterator[Jobs]:
+def jobs(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_run: Path) -> Iterator[Jobs]:
     """The server; `hub` makes this process a client that is online."""
-    from ucbench import evaluate as engine
-    from ucbench.judges import registry as judges
-    from ucbench.tracks import registry as tracks
-
     del hub
     monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "caches"))
-    track, judge = tracks.load("pictograms"), judges.load("rules")
-    out = tmp_path / "template"
-    record = engine.evaluate(scripted("acme/any", 0.8), track, judge, out=out, limit=2)
-    template = out / record.entry.slug / record.run_id
     (tmp_path / "bin").mkdir()
     script = UCBENCH
     for word, value in (
         ("@python@", sys.executable),
         ("@evaluator@", Path(__file__).with_name("evaluator.py")),
-        ("@template@", template),
+        ("@template@", small_run),
     ):
         script = script.replace(word, str(value))
     (tmp_path / "bin" / "ucbench").write_text(script)

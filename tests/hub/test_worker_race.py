@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,6 @@ from ucbench.hub.request import Request, new_id
 from ucbench.hub.store import Store, open_store
 
 SCRIPT = Path(__file__).with_name("race_worker.py")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, scripted: Callable[..., Any]) -> Path:
-    from ucbench import evaluate as engine
-    from ucbench.judges import registry as judges
-    from ucbench.tracks import registry as tracks
-
-    out = tmp_path_factory.mktemp("template")
-    track, judge = tracks.load("pictograms"), judges.load("rules")
-    record = engine.evaluate(scripted("acme/any", 0.8), track, judge, out=out, limit=2)
-    return out / record.entry.slug / record.run_id
 
 
 class Race:
@@ -122,19 +109,19 @@ def check(store: Store, added: list[Request], folder: Path) -> None:
     assert board.is_current(folder, [folder])
 
 
-def test_a_small_race_over_a_folder(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_race_over_a_folder(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "caches"))
     store = open_store(str(tmp_path / "store"))
     added = submit(Queue(store), 12)
-    race = Race(str(tmp_path / "store"), tmp_path / "boxes", template, lease=20)
-    race.run(3, kills=3, every=3, losses=1, patience=240)
+    race = Race(str(tmp_path / "store"), tmp_path / "boxes", small_run, lease=20)
+    race.run(3, kills=2, every=3, losses=1, patience=240)
     check(store, added, tmp_path / "copy")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
 def test_eight_workers_two_hundred_requests_kills_and_faults(
-    hub: Any, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Any, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "caches"))
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
@@ -151,7 +138,7 @@ def test_eight_workers_two_hundred_requests_kills_and_faults(
         "cut": {"rate": 0.01},
     }.items():
         hub.faults.add(kind, times=None, **how)
-    race = Race("hf://datasets/acme/store", tmp_path / "boxes", template, lease=120)
+    race = Race("hf://datasets/acme/store", tmp_path / "boxes", small_run, lease=120)
     race.run(8, kills=40, every=12, losses=12, patience=5000)
     hub.faults.clear()
     check(store, added, tmp_path / "copy")

