@@ -180,6 +180,9 @@ class Repo:
     granted: list[str] = field(default_factory=list)
     refs: dict[str, str] = field(default_factory=dict)
     discussions: list[Json] = field(default_factory=list)
+    sdk: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:
@@ -733,9 +736,23 @@ class HubServer:
             case ["GET", "auth-check", "write"]:
                 self._check_write(repo, account)
                 return Response()
+            case [_, "variables" | "secrets" as what] if repo.kind == "space":
+                return await self._settings(repo, what, request, account)
             case [_, "discussions", *rest]:
                 return await self._discussions(repo, rest, request, account)
         raise RefusedError(404, f"Not found: {request.url.path}")
+
+    async def _settings(self, repo: Repo, what: str, request: Request, account: Json | None) -> Response:
+        """Variables of a Space with their values, its secrets without."""
+        self._check_write(repo, account)
+        held = repo.variables if what == "variables" else repo.secrets
+        if request.method == "POST":
+            body = await request.json()
+            with self.state.lock:
+                held[body["key"]] = body["value"]
+                self.state.save(repo)
+        shown = held if what == "variables" else dict.fromkeys(held)
+        return JSONResponse({key: {"key": key, "value": value} for key, value in shown.items()})
 
     def _check_write(self, repo: Repo, account: Json | None) -> None:
         if account is None:
@@ -782,7 +799,9 @@ class HubServer:
         repo_id = f"{namespace}/{body['name']}"
         url = f"{self.url}/{prefix_of(kind)}{repo_id}"
         try:
-            self.state.create(kind, repo_id, private=private)
+            if kind == "space" and not body.get("sdk"):
+                raise RefusedError(400, "A Space needs an sdk")
+            self.state.create(kind, repo_id, private=private, sdk=body.get("sdk"))
         except RefusedError as refused:
             if refused.status == 409:
                 refused.body["url"] = url

@@ -18,6 +18,7 @@ from ucbench.cli import (
     publish,
     queue,
     site,
+    space,
     submit,
     worker,
 )
@@ -37,6 +38,7 @@ app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(queue.app, name="queue")
+app.add_typer(space.app, name="space")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from ucbench.hub.store import HUB, Changes, ConflictError
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
 
-Kind = Literal["model", "dataset"]
+Kind = Literal["model", "dataset", "space"]
 T = TypeVar("T")
 
 #: So many others may come first before we give up.
@@ -59,7 +59,7 @@ class Repository:
     @property
     def url(self) -> str:
         """Its page."""
-        return f"{self._endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.id}"
+        return f"{self._endpoint}/{'' if self.kind == 'model' else f'{self.kind}s/'}{self.id}"
 
     def account(self) -> str:
         """Who is logged in. Raises `AccessError` when nobody is."""
@@ -87,9 +87,12 @@ class Repository:
         return self.patiently(ask)
 
     def create(self, *, private: bool) -> None:
-        """Make it, where it is not there yet."""
+        """Make it, where it is not there yet; a Space is one that builds our Dockerfile."""
+        sdk = "docker" if self.kind == "space" else None
         self.patiently(
-            lambda: self.api.create_repo(self.id, repo_type=self.kind, private=private, exist_ok=True)
+            lambda: self.api.create_repo(
+                self.id, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk
+            )
         )
 
     def read(self, path: str) -> bytes | None:
@@ -108,6 +111,10 @@ class Repository:
     def has(self, *paths: str) -> list[str]:
         """Those of the paths that there is a file at on `main`."""
         return sorted(self._there(paths, "main"))
+
+    def files(self) -> list[str]:
+        """All paths on `main`."""
+        return sorted(self.patiently(lambda: self.api.list_repo_files(self.id, repo_type=self.kind)))
 
     def publish(self, changes: Changes, title: str) -> Landed:
         """Bring these files to `main` in one commit, those left out that are there already."""

@@ -239,6 +239,11 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
             f"this account may not do that to {store}{said and f' ({said})'}; use a token that may write, of "
             "an account that its owner has let in"
         )
+    if status == 402:
+        return AccessError(
+            f"the plan of this account at {host} does not allow that for {store}{said and f' ({said})'}; "
+            "change the plan, or make it under an account or organisation whose plan does"
+        )
     if status == 412:
         return ConflictError(f"{store} has changed since it was read")
     if status == 429:

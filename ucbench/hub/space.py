@@ -1,0 +1,202 @@
+"""A Space of the Hub that serves the site: its files, the datasets behind it, its variables.
+
+Pushing is the same command the first time and every time after: what is there already is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ucbench.errors import StoreError, UcbenchError
+from ucbench.hub.cards.model import is_hub_id
+from ucbench.hub.mirror import WORKERS
+from ucbench.hub.repository import Repository
+from ucbench.hub.store import HUB, Changes
+
+#: What the site needs to run, as paths of the repository; the image is built from nothing else.
+SHIPPED = (
+    "Dockerfile", ".dockerignore", ".streamlit", "app.py", "app_pages", "ucbench", "results",
+    "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "LICENSE", "CHANGELOG.md", "docs/site.png",
+)  # fmt: skip
+CARD = "README.md"
+
+#: The Space's settings, as the Hub reads them from the head of its README.
+FRONT_MATTER: dict[str, Any] = {
+    "title": "ucbench",
+    "colorFrom": "blue",
+    "colorTo": "yellow",
+    "sdk": "docker",
+    "app_port": 8501,
+    "hf_oauth": True,
+    "hf_oauth_scopes": ["inference-api"],
+    "license": "apache-2.0",
+    "short_description": "Do VLMs recognise unsafe content, seen and said?",
+}
+
+#: The secret with which the site writes requests; nothing else of it is secret.
+TOKEN = "HF_TOKEN"
+
+_QUEUE_CARD = """---
+license: cc0-1.0
+pretty_name: ucbench requests
+---
+
+# Requests to evaluate a model
+
+The queue of a ucbench board: one JSON file a request under `requests/<yyyy-mm>/`, written by
+`ucbench submit`, by the board's site and by its workers. It holds account names of submitters and the ends of logs, and no
+answers. [ucbench]({space}) shows it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A Space and the two datasets behind it, which may be one and the same."""
+
+    space: str
+    requests: str
+    results: str
+    private: bool = False
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the site is told of its stores; public."""
+        return {
+            "UCBENCH_STORE": f"{HUB}{self.requests}",
+            "UCBENCH_RESULTS_STORE": f"{HUB}{self.results}",
+        }
+
+
+def plan(space: str, requests: str | None, results: str | None, *, private: bool = False) -> Plan:
+    """The plan for a Space `OWNER/NAME`; the datasets are by default `OWNER/NAME-requests` and `-results`.
+
+    Raises `UcbenchError` for a name that the Hub would not take.
+    """
+    made = Plan(space, requests or f"{space}-requests", results or f"{space}-results", private)
+    for option, name in (("--repo", made.space), ("--requests", made.requests), ("--results", made.results)):
+        if not is_hub_id(name):
+            raise UcbenchError(f"{option} takes OWNER/NAME, not {name!r}")
+    return made
+
+
+@dataclass
+class Pushed:
+    """What a push did, in order, and what is left to do by hand; empty `done` means nothing changed."""
+
+    url: str
+    done: list[str] = field(default_factory=list)
+    by_hand: list[str] = field(default_factory=list)
+
+
+def shipped(root: Path) -> dict[str, Path]:
+    """The files of a clone that the Space is made of: those that git tracks, as they lie there now.
+
+    Raises `StoreError` outside a clone.
+    """
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--", *SHIPPED], cwd=root, capture_output=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StoreError(
+            f"{root} is no clone of the project, and a Space is made from one; `git clone` it and push there"
+        ) from error
+    paths = [name for name in listed.stdout.decode().split("\0") if name and (root / name).is_file()]
+    if "Dockerfile" not in paths or "app.py" not in paths:
+        raise StoreError(f"{root} has no Dockerfile and app.py under git; push from a clone of the project")
+    return {name: root / name for name in sorted(paths)}
+
+
+def card(readme: str) -> bytes:
+    """The Space's README: its settings, then the project's own."""
+    return f"---\n{yaml.safe_dump(FRONT_MATTER, sort_keys=False)}---\n\n{readme}".encode()
+
+
+def push(what: Plan, root: Path, say: Callable[[str], object] = lambda _line: None) -> Pushed:
+    """Create or update the Space, its two datasets and its variables, from the clone at `root`.
+
+    Files of an earlier push that the clone no longer has are removed. Raises `StoreError` outside a clone,
+    `AccessError` where nobody is logged in, may not, or has no plan that allows it. Whatever fails, the same
+    command goes on where it was.
+    """
+    files = shipped(root)
+    space = Repository("space", what.space)
+    account = space.account()
+    pushed = Pushed(space.url)
+
+    def done(line: str) -> None:
+        pushed.done.append(line)
+        say(line)
+
+    for name in dict.fromkeys((what.requests, what.results)):
+        _dataset(name, what, account, done, space.url)
+    if space.private() is None:
+        space.create(private=what.private)
+        done(f"made the Space {space.url}")
+    _files(space, files, card((root / CARD).read_text(encoding="utf-8")), done)
+    _variables(space, what, done)
+    pushed.by_hand = _by_hand(space, what)
+    return pushed
+
+
+def _dataset(name: str, what: Plan, account: str, done: Callable[[str], None], space: str) -> None:
+    dataset = Repository("dataset", name)
+    if dataset.private() is None:
+        dataset.create(private=what.private)
+        done(f"made the dataset {dataset.url}")
+    first: dict[str, bytes | Path | None] = {}
+    # Neither file is ours to change once somebody has written it.
+    if name == what.results and not dataset.has(WORKERS):
+        first[WORKERS] = (json.dumps({"workers": [account], "maintainers": [account]}) + "\n").encode()
+    if name == what.requests and not dataset.has(CARD):
+        first[CARD] = _QUEUE_CARD.format(space=space).encode()
+    if first and dataset.publish(first, "The board's own files").changed:
+        done(f"wrote {' and '.join(sorted(first))} to {dataset.name}")
+
+
+def _files(space: Repository, files: dict[str, Path], readme: bytes, done: Callable[[str], None]) -> None:
+    changes: dict[str, bytes | Path | None] = {**files, CARD: readme}
+    left_over = [name for name in space.files() if _ours(name) and name not in changes]
+    changed: Changes = changes | dict.fromkeys(left_over)
+    if number := space.publish(changed, "The site").changed:
+        done(f"brought {number:,} file{'s' * (number > 1)} up to date")
+
+
+def _ours(name: str) -> bool:
+    return any(name == each or name.startswith(f"{each}/") for each in SHIPPED)
+
+
+def _variables(space: Repository, what: Plan, done: Callable[[str], None]) -> None:
+    known = space.patiently(lambda: space.api.get_space_variables(space.id))
+    for key, value in what.variables.items():
+        if key not in known or known[key].value != value:
+
+            def tell(key: str = key, value: str = value) -> object:
+                return space.api.add_space_variable(space.id, key, value)
+
+            space.patiently(tell)
+            done(f"set the variable {key} to {value}")
+
+
+def _by_hand(space: Repository, what: Plan) -> list[str]:
+    left = []
+    if TOKEN not in space.patiently(lambda: space.api.get_space_secrets(space.id)):
+        left.append(
+            f"give the Space the secret {TOKEN} at {space.url}/settings: a fine-grained token that may write "
+            f"to {HUB}{what.requests} and to nothing else (without it visitors can look, not submit)"
+        )
+    address = f"--store {HUB}{what.requests}"
+    if what.results != what.requests:
+        address += f" --results {HUB}{what.results}"
+    left.append(
+        f"run a worker where there is a GPU, logged in as one of the accounts in {WORKERS} of "
+        f"{HUB}{what.results}: `ucbench worker {address}`"
+    )
+    return left
