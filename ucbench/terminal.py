@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from ucbench.align.record import AlignRecord
     from ucbench.board import Board
+    from ucbench.doctor import Check
     from ucbench.parity import Parity
     from ucbench.types import Split
-    from ucbench.verify import Check
+    from ucbench.verify import Check as RunCheck
 
 #: Without a terminal, a line of progress at most this often (seconds).
 LINE_EVERY = 10.0
@@ -163,6 +164,22 @@ def print_alignment(record: AlignRecord) -> None:
         f"{record.steps:,} steps, {record.answers:,} answers, {record.seconds / 60:.1f} minutes, "
         f"{record.trainable_parameters:,} trainable parameters"
     )
+
+
+_SIGNS = {"ok": "[green]ok[/]    ", "lack": "[yellow]lack[/]  ", "broken": "[red]broken[/]"}
+
+
+def print_check(check: Check) -> None:
+    """What was found of one thing, and below it what its lack means."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console = Console(highlight=False)
+    console.print(f"{_SIGNS[check.outcome]} [bold]{check.name}[/]")
+    for text in (check.found, check.means):
+        if text:
+            console.print(Padding(escape(text), (0, 0, 0, 7)))
 
 
 def new_table(title: str) -> Table:
@@ -359,7 +376,7 @@ def print_families(rows: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table)
 
 
-def print_checks(checks: list[Check]) -> None:
+def print_checks(checks: list[RunCheck]) -> None:
     """What `board verify` found, a line a run."""
     for check in checks:
         if check.problems:

@@ -10,6 +10,7 @@ from ucbench.cli import (
     align,
     board,
     dataset,
+    doctor,
     evaluate,
     importing,
     judge,
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (evaluate, models, importing, parity, align, publish, submit, worker, site):
+for commands in (evaluate, models, importing, parity, align, publish, submit, worker, site, doctor):
     app.add_typer(commands.app)
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")

@@ -23,7 +23,8 @@ from ucbench.hub.store import HUB, Changes
 #: What the site needs to run, as paths of the repository; the image is built from nothing else.
 SHIPPED = (
     "Dockerfile", ".dockerignore", ".streamlit", "app.py", "app_pages", "ucbench", "results",
-    "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "LICENSE", "CHANGELOG.md", "docs/site.png",
+    "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "LICENSE", "CHANGELOG.md",
+    "docs/site.png",
 )  # fmt: skip
 CARD = "README.md"
 
@@ -51,8 +52,8 @@ pretty_name: ucbench requests
 # Requests to evaluate a model
 
 The queue of a ucbench board: one JSON file a request under `requests/<yyyy-mm>/`, written by
-`ucbench submit`, by the board's site and by its workers. It holds account names of submitters and the ends of logs, and no
-answers. [ucbench]({space}) shows it.
+`ucbench submit`, by the board's site and by its workers. It holds account names of submitters and the ends
+of logs, and no answers. [ucbench]({space}) shows it.
 """
 
 
