@@ -181,7 +181,7 @@ def _hub() -> Check:
 def _token() -> Check:
     from huggingface_hub import HfApi, constants, get_token
 
-    from ucbench.hub.retry import patiently
+    from ucbench.hub.retry import patiently, status_of
 
     advice = "gated models and data, submitting and publishing need one: `hf auth login` or HF_TOKEN"
     if get_token() is None:
@@ -189,7 +189,8 @@ def _token() -> Check:
     try:
         told = patiently(HfApi(endpoint=constants.ENDPOINT).whoami, _quick(), "the Hub", constants.ENDPOINT)
     except UcbenchError as error:
-        return Check("token", "lack", str(error), advice)
+        found = f"{constants.ENDPOINT} does not take this token" if status_of(error) == 401 else str(error)
+        return Check("token", "lack", found, advice)
     role = (told.get("auth") or {}).get("accessToken", {}).get("role", "unknown")
     orgs = ", ".join(org["name"] for org in told.get("orgs", []))
     found = f"{told['name']}{f' ({orgs})' if orgs else ''}, role {role}"
