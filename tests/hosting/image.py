@@ -27,8 +27,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 #: The top folders of the machine that a base image has too.
-SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "run",
-          "sbin", "srv", "sys", "tmp", "usr", "var")  # fmt: skip
+SYSTEM = (
+    "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "run", "sbin",
+    "srv", "sys", "tmp", "usr", "var",
+)  # fmt: skip
 INSTRUCTIONS = ("FROM", "RUN", "USER", "ENV", "WORKDIR", "ARG", "COPY", "EXPOSE", "HEALTHCHECK", "CMD")
 BUILD_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_FIND_LINKS", "PIP_CERT")
 
@@ -48,7 +50,9 @@ def lines(text: str) -> list[tuple[str, str]]:
         word, _, rest = line.strip().partition(" ")
         if word.upper() not in INSTRUCTIONS:
             raise ImageError(f"no such instruction here: {word}")
-        found.append((word.upper(), re.sub(r"\s+", " ", rest.strip()) if word.upper() != "RUN" else rest.strip()))
+        found.append(
+            (word.upper(), re.sub(r"\s+", " ", rest.strip()) if word.upper() != "RUN" else rest.strip())
+        )
     return found
 
 
@@ -69,6 +73,19 @@ def context_of(clone: Path, into: Path) -> Path:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(clone / name, into / name)
     return into
+
+
+def pip_settings() -> dict[str, str]:
+    """Where pip of this machine gets packages from, as build arguments."""
+    told = {}
+    for name in BUILD_ARGS:
+        option = name.removeprefix("PIP_").lower().replace("_", "-")
+        asked = [sys.executable, "-m", "pip", "config", "get", f"global.{option}"]
+        done = subprocess.run(asked, capture_output=True, text=True)
+        value = os.environ.get(name) or (done.stdout.strip() if done.returncode == 0 else "")
+        if value:
+            told[name] = " ".join(value.split())
+    return told
 
 
 @dataclass
@@ -116,7 +133,9 @@ class Image:
         """What HEALTHCHECK finds."""
         return subprocess.run(self._inside(shlex.join(self.health)), capture_output=True).returncode == 0
 
-    def run(self, command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: str, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """A shell command inside, as the user of the last line."""
         return subprocess.run(self._inside(command, environment), capture_output=True, text=True)
 
@@ -141,19 +160,23 @@ class Image:
             sys.base_prefix, local, symlinks=True, dirs_exist_ok=True,
             ignore=lambda place, names: [
                 name for name in names
-                if name == "__pycache__" or (Path(place).name == "site-packages" and not name.startswith("pip"))
+                if name in ("__pycache__", "test")
+                or (Path(place).name == "site-packages" and not name.startswith("pip"))
             ],
         )  # fmt: skip
         for name in ("python", "python3"):
             link = local / "bin" / name
             link.unlink(missing_ok=True)
             link.symlink_to(f"python{here}")
+        self._as_root("ldconfig")  # the interpreter's library, now that it lies elsewhere
         self.env["PATH"] = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
     def _run(self, rest: str) -> None:
-        done = self.run(rest, {**self.arguments, **{k: os.environ[k] for k in BUILD_ARGS if k in os.environ}})
+        done = self.run(rest, {**pip_settings(), **self.arguments})
         if done.returncode:
-            raise ImageError(f"RUN {rest}: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+            raise ImageError(
+                f"RUN {rest}: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+            )
 
     def _user(self, rest: str) -> None:
         if self.run(f"id -u {rest}").returncode:
@@ -173,9 +196,7 @@ class Image:
 
     def _arg(self, rest: str) -> None:
         name, sign, value = rest.partition("=")
-        if name in os.environ and name in BUILD_ARGS:
-            self.arguments[name] = os.environ[name]
-        elif sign:
+        if sign:
             self.arguments[name] = value
 
     def _copy(self, rest: str) -> None:
@@ -210,7 +231,9 @@ class Image:
     def _mounts(self) -> str:
         f = shlex.quote(str(self.folder))
         merged = f"{f}/merged"
-        hidden = [p.name for p in Path("/").iterdir() if p.is_dir() and not p.is_symlink() and p.name not in SYSTEM]
+        hidden = [
+            p.name for p in Path("/").iterdir() if p.is_dir() and not p.is_symlink() and p.name not in SYSTEM
+        ]
         script = [
             "set -e",
             f"mount -t overlay overlay -o lowerdir=/,upperdir={f}/upper,workdir={f}/work {merged}",
@@ -229,7 +252,8 @@ class Image:
         inner = f"cd {shlex.quote(self.workdir)} && exec /bin/sh -c {shlex.quote(command)}"
         script = (
             f"{self._mounts()}\nexec chroot --userspec={shlex.quote(self.user)} "
-            f"{shlex.quote(str(self.folder / 'merged'))} /usr/bin/env -i {pairs} /bin/sh -c {shlex.quote(inner)}"
+            f"{shlex.quote(str(self.folder / 'merged'))} /usr/bin/env -i {pairs} "
+            f"/bin/sh -c {shlex.quote(inner)}"
         )
         return ["unshare", "--mount", "/bin/sh", "-c", script]
 
@@ -256,7 +280,9 @@ class Image:
                 f"(cd {place} && xargs -0 -r chown $uid:$gid)"
             )
         done = subprocess.run(
-            ["unshare", "--mount", "/bin/sh", "-c", f"{self._mounts()}\n{inner}"], capture_output=True, text=True
+            ["unshare", "--mount", "/bin/sh", "-c", f"{self._mounts()}\n{inner}"],
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise ImageError(f"{command}: {done.stderr[-2000:]}")
