@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded:tiny-vlm"
 
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
-Results = Annotated[Path, typer.Option("--results", help="The folder of published results.")]
+ResultsHere = Annotated[
+    Path | None,
+    typer.Option("--results", help="The folder of published results [results/ here, or what came along]."),
+]
 JudgeName = Annotated[
     str, typer.Option("--judge", help="rules, classifier, classifier:official or llm:MODEL@URL.")
 ]

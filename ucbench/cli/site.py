@@ -10,7 +10,7 @@ import typer
 
 from ucbench.cli.align import align, align_report
 from ucbench.cli.evaluate import evaluate
-from ucbench.cli.options import EMBEDDED, Out, Results
+from ucbench.cli.options import EMBEDDED, Out, ResultsHere
 
 app = typer.Typer()
 
@@ -19,12 +19,14 @@ app = typer.Typer()
 def site(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the site listens.")] = 8501,
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
-    results: Results = Path("results"),
+    results: ResultsHere = None,
     runs: Annotated[Path, typer.Option("--runs", help="Your own runs, shown on top.")] = Path("runs"),
 ) -> None:
     """Serve the site: the committed results overlaid with your own runs."""
+    from ucbench import home
     from ucbench.site import server
 
+    results = results or home.results()
     os.environ["UCBENCH_RESULTS"], os.environ["UCBENCH_RUNS"] = str(results.resolve()), str(runs.resolve())
     server.serve(port=port, host=host)
 
@@ -32,7 +34,7 @@ def site(
 @app.command()
 def demo(
     out: Out = Path("runs"),
-    results: Results = Path("results"),
+    results: ResultsHere = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the site.")] = 8501,
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
     serve: Annotated[bool, typer.Option("--site/--no-site", help="Serve the site at the end.")] = True,
@@ -42,10 +44,11 @@ def demo(
     Everything goes into --out and, beside it, aligned/. Stopped at any moment, the same command goes on.
     """
     from ucbench import board as boards
-    from ucbench import terminal
+    from ucbench import home, terminal
     from ucbench.align import settings
     from ucbench.align.output import default_folder
 
+    results = results or home.results()
     folder = out.parent / default_folder(EMBEDDED, settings.load("ppo", "tiny"))
     evaluate(EMBEDDED, out=out)
     align(EMBEDDED, out=folder, resume=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ucbench import board as boards
 from ucbench.errors import StoreError, UnknownNameError
+from ucbench.home import home
 from ucbench.restricted import MARK, RestrictedRun, is_restricted, run_id_of, tested_with
 from ucbench.runs import RECORD, Run, find
 from ucbench.site import published
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from ucbench.record import Counts, RunRecord
     from ucbench.tracks.base import Track
     from ucbench.types import ImageSource
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 _LINE = ["run_id", "group", "group_id", "key", "value", "low", "high"]
 _LEFT_OUT = (
@@ -71,7 +70,7 @@ def stores() -> Stores:
 
 def _stores(shown: Published | None) -> Stores:
     return Stores(
-        shown.folder if shown else _committed(), Path(os.environ.get("UCBENCH_RUNS") or _ROOT / "runs")
+        shown.folder if shown else _committed(), Path(os.environ.get("UCBENCH_RUNS") or home() / "runs")
     )
 
 
@@ -81,7 +80,7 @@ def source() -> Published | None:
 
 
 def _committed() -> Path:
-    return Path(os.environ.get("UCBENCH_RESULTS") or _ROOT / "results")
+    return Path(os.environ.get("UCBENCH_RESULTS") or home() / "results")
 
 
 def _load_whole(folder: Path) -> LoadedBoard:

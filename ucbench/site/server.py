@@ -10,10 +10,11 @@ import logging
 import os
 import socket
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ucbench.errors import StoreError, UcbenchError
+from ucbench.home import home
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
+APP = home() / "app.py"
 
 
 def api_board(request: Request) -> Response:
@@ -101,6 +102,12 @@ def say_so(error: Exception) -> bool:
     return True
 
 
+def _framed(environment: Mapping[str, str]) -> dict[str, str]:
+    """A Space is shown in a frame of the Hub's page, where uploads need a cookie that is sent in frames."""
+    on_a_space = environment.get("SPACE_ID") or environment.get("SPACE_HOST")
+    return {"server.xsrfCookieSameSite": "none"} if on_a_space else {}
+
+
 def _check_free(port: int, host: str) -> None:
     """Streamlit would end the process with a line of its log. Raises `UcbenchError` for a port in use."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -131,6 +138,7 @@ def serve(port: int, host: str, open_browser: bool = False) -> None:
                 "server.address": host,
                 "server.headless": not open_browser,
                 "server.fileWatcherType": "none",
+                **_framed(os.environ),
             }
         )
     except OSError as error:
