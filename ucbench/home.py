@@ -1,4 +1,4 @@
-"""Where the site's pages and the committed results are: at the top of a clone, or within an installed package."""
+"""Where the site's pages and the committed results are: at the top of a clone, or within the package."""
 
 from __future__ import annotations
 

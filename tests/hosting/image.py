@@ -28,8 +28,8 @@ from pathlib import Path
 
 #: The top folders of the machine that a base image has too.
 SYSTEM = (
-    "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "run", "sbin",
-    "srv", "sys", "tmp", "usr", "var",
+    "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "run",
+    "sbin", "srv", "sys", "tmp", "usr", "var",
 )  # fmt: skip
 INSTRUCTIONS = ("FROM", "RUN", "USER", "ENV", "WORKDIR", "ARG", "COPY", "EXPOSE", "HEALTHCHECK", "CMD")
 BUILD_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_FIND_LINKS", "PIP_CERT")
