@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint site clean
+.PHONY: demo test test-slow lint site docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ucbench demo
@@ -23,8 +23,12 @@ lint: $(VENV)/.installed-dev
 site: $(VENV)/.installed
 	$(BIN)/ucbench site
 
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build
 
 # torch first and by its exact pin, so that nothing after it pulls another build.
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -34,6 +38,6 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-docs.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@

@@ -1,0 +1,131 @@
+"""README and docs: commands and options exist, what can run runs, links lead somewhere, the site builds."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+#: A fence of a shell, and the comment before it that says what it needs beyond a clone.
+BLOCK = re.compile(r"(?:<!-- needs: ([^>]*?) -->\s*\n)?^([ ]*)```sh\n(.*?)^[ ]*```", re.M | re.S)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int
+    needs: str | None
+    commands: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in BLOCK.finditer(text):
+            lines = [line.strip() for line in found.group(3).splitlines()]
+            commands = tuple(line for line in lines if line and not line.startswith("#"))
+            yield Block(page, text[: found.start(2)].count("\n") + 1, found.group(1), commands)
+
+
+BLOCKS = list(blocks())
+
+
+def calls(command: str) -> Iterator[list[str]]:
+    """The calls of ucbench in a line of shell, as lists of arguments."""
+    for part in re.split(r"&&|\|", command):
+        words = shlex.split(part, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
+        if "ucbench.cli" in words:
+            yield words[words.index("ucbench.cli") + 1 :]
+        elif words and Path(words[0]).name == "ucbench":
+            yield words[1:]
+
+
+def problem(arguments: list[str]) -> str:
+    """What is wrong with commands and options, empty when nothing is; values are not looked at."""
+    from ucbench.cli import app
+
+    done = CliRunner().invoke(app, [*arguments, "--help"])
+    return "" if done.exit_code == 0 else done.output
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_every_command_is_one_that_there_is(block: Block) -> None:
+    for command in block.commands:
+        for arguments in calls(command):
+            assert not problem(arguments), command
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ucbench evaluat x", "accelerate launch -m ucbench.cli evaluate x --trak y", "ucbench queue x"]
+)
+def test_a_command_that_there_is_not_would_be_found(wrong: str) -> None:
+    (arguments,) = calls(wrong)
+    assert problem(arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_what_can_run_offline_runs(tmp_path: Path) -> None:
+    """Each page in a folder of its own, its blocks in order, as a reader would who has only a clone."""
+    environment = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    ran = 0
+    for page in PAGES:
+        here = tmp_path / page.relative_to(ROOT)
+        here.mkdir(parents=True)
+        for block in (each for each in BLOCKS if each.page == page and each.needs is None):
+            for command in block.commands:
+                done = subprocess.run(
+                    ["bash", "-c", command], cwd=here, env=environment, capture_output=True, text=True
+                )
+                assert done.returncode == 0, f"{block}: {command}\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
+                ran += 1
+    assert ran >= 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for groups in LINK.findall(text):
+        target = next(filter(None, groups))
+        repository = re.fullmatch(r"https://github\.com/OWNER/ucbench/(?:blob|tree)/main/(.*)", target)
+        if repository:
+            assert (ROOT / repository.group(1)).exists(), target
+        elif not re.match(r"[a-z]+:", target) and not target.startswith("#"):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_the_site_of_documents_builds_without_a_warning(tmp_path: Path) -> None:
+    mkdocs = shutil.which("mkdocs", path=str(Path(sys.executable).parent))
+    assert mkdocs, "mkdocs is in requirements-dev.txt"
+    done = subprocess.run(
+        [mkdocs, "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "docs")], cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not [line for line in done.stderr.splitlines() if line.startswith(("WARNING", "ERROR"))]
+    built = (tmp_path / "docs" / "reference" / "cli" / "index.html").read_text()
+    assert "ucbench queue retry" in built
+    pages = "".join(page.read_text() for page in (tmp_path / "docs").rglob("*.html"))
+    asked = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://([^/"]+)', pages)
+    assert not asked, "a page of the documents asks another host for something"
