@@ -1,0 +1,146 @@
+"""The image: its lines done one by one as an unprivileged user, then the site in a frame of another origin."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import importlib.util
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 8501
+GIB = 2**30
+
+
+def _image() -> Any:
+    spec = importlib.util.spec_from_file_location("image", Path(__file__).with_name("image.py"))
+    assert spec
+    assert spec.loader
+    module = sys.modules["image"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_lines_are_joined_and_comments_dropped() -> None:
+    text = "# a\nFROM python:3.11-slim\nENV A=1 \\\n    # in between\n    B=2\nRUN x &&  y\n"
+    assert _image().lines(text) == [("FROM", "python:3.11-slim"), ("ENV", "A=1 B=2"), ("RUN", "x &&  y")]
+    with pytest.raises(_image().ImageError, match="ONBUILD"):
+        _image().lines("ONBUILD RUN x")
+
+
+def test_the_image_needs_no_secret_and_no_root() -> None:
+    lines = _image().lines((ROOT / "Dockerfile").read_text())
+    assert [rest for word, rest in lines if word == "USER"][-1] == "user"
+    assert not any(word in rest.upper() for _, rest in lines for word in ("TOKEN", "SECRET", "PASSWORD"))
+    assert not any("printenv" in rest or rest == "env" for word, rest in lines if word == "RUN")
+    assert lines[-1] == ("CMD", '["ucbench", "site", "--host", "0.0.0.0", "--port", "8501"]')
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, subprocess.Popen[bytes]]]:
+    """The running container of a fresh clone."""
+    image = _image()
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("the file system of an image needs root and mounts")
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        assert probe.connect_ex(("127.0.0.1", PORT)), f"port {PORT} is taken"
+    folder = tmp_path_factory.mktemp("image")
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder / "clone")], check=True)
+    (folder / "root").mkdir()
+    (folder / "context").mkdir()
+    built = image.Image(
+        folder / "clone" / "Dockerfile",
+        image.context_of(folder / "clone", folder / "context"),
+        folder / "root",
+    )
+    built.build()
+    # As on a Space without sign-in; the name is what browsers ask for.
+    process = built.start({"SPACE_ID": "acme/board"}, folder / "log")
+    try:
+        until = time.monotonic() + 200
+        while not built.is_healthy():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, (folder / "log").read_text()
+            time.sleep(0.5)
+        yield built, process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def frame() -> Iterator[str]:
+    """A page of another site with the site in a frame, as the Hub shows a Space."""
+    page = f'<title>frame</title><iframe src="http://localhost:{PORT}/try" width=1200 height=2400></iframe>'
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.timeout(2400)
+def test_upload_and_try_work_in_a_frame_of_another_origin(
+    container: tuple[Any, subprocess.Popen[bytes]], frame: str
+) -> None:
+    from PIL import Image as Picture
+    from playwright.sync_api import expect, sync_playwright
+
+    image, process = container
+    assert image.run("id -u").stdout.strip() == "1000"
+    assert not image.run("find /home/user/app -user root -not -path /home/user/app").stdout
+    picture = io.BytesIO()
+    Picture.new("RGB", (320, 240), (200, 120, 60)).save(picture, "PNG")
+    chromium = os.environ.get("UCBENCH_CHROMIUM") or shutil.which("chromium")
+    assert chromium, "the browser is in this test's list of needs"
+    peak = image.memory(process)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page.goto(frame)
+        site = page.frame_locator("iframe")
+        site.get_by_role("radio", name="Your own").click(timeout=120_000)
+        site.locator("input[type=file]").set_input_files(
+            {"name": "mine.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+        )
+        expect(site.get_by_alt_text("The picture you uploaded")).to_be_visible(timeout=60_000)
+        site.get_by_role("button", name="Ask").last.click()
+        for _ in range(600):
+            peak = max(peak, image.memory(process))
+            if site.locator(".qa .verdict").count():
+                break
+            page.wait_for_timeout(200)
+        expect(site.locator(".qa .verdict").first).to_be_visible()
+        for path in ("", "concepts", "alignment", "about"):
+            page.goto(f"http://localhost:{PORT}/{path}")
+            expect(page.locator("h1")).to_be_visible(timeout=60_000)
+            peak = max(peak, image.memory(process))
+        browser.close()
+    print(f"peak memory of the container: {peak / GIB:.2f} GiB")
+    assert peak < 16 * GIB
