@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,19 @@ class Board:
     manifest: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A board as columns. `breakdowns(names)` gives some columns of the long table.
+
+    Those of a board on disk are read when it is called, with text as a dictionary; that raises `StoreError`
+    where the file is damaged.
+    """
+
+    rows: pa.Table
+    manifest: dict[str, Any]
+    breakdowns: Callable[[Sequence[str]], pa.Table]
+
+
 def collect(stores: Sequence[Path], cache: BoardCache | None = None) -> list[tuple[Run, RunRecord]]:
     """All finished runs; a later store's run replaces an earlier one's with the same id."""
     found: dict[str, tuple[Run, RunRecord]] = {}
@@ -83,6 +96,12 @@ def assemble(stores: Sequence[Path], cache: BoardCache | None = None) -> Board:
     rows, breakdowns, manifest = _assemble(stores, cache)
     # Through the tables' own types, so that a board in memory equals the same board read from disk.
     return Board(_frame(rows), _frame(breakdowns), manifest)
+
+
+def assemble_tables(stores: Sequence[Path], cache: BoardCache | None = None) -> Tables:
+    """As `assemble`, for those who want columns."""
+    rows, breakdowns, manifest = _assemble(stores, cache)
+    return Tables(rows, manifest, lambda names: breakdowns.select(list(names)))
 
 
 def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
@@ -144,13 +163,26 @@ def build(
 
 def load(folder: Path) -> Board:
     """Read a built board. Raises `StoreError` when it is missing or is not of our columns and types."""
+    tables = load_tables(folder)
+    breakdowns = tables.breakdowns(list(BREAKDOWN_TYPES)).cast(_schema(BREAKDOWN_TYPES))
+    return Board(_frame(tables.rows), _frame(breakdowns), tables.manifest)
+
+
+def load_tables(folder: Path) -> Tables:
+    """Read a built board but its breakdowns, of which only the columns and types are looked at.
+
+    Raises `StoreError` as `load` does. The breakdowns' file stays open: a board that is built anew in the
+    same place takes nothing away from this one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     damaged = f"the board in {folder} is damaged; make it anew with `ucbench board build {folder}`"
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        rows, breakdowns = (pq.read_table(folder / name) for name in (BOARD, BREAKDOWNS))
+        rows = pq.read_table(folder / BOARD)
+        file = pa.memory_map(str(folder / BREAKDOWNS))
+        schema = pq.read_schema(file)
     except FileNotFoundError as error:
         raise StoreError(
             f"there is no board in {folder}; make it with `ucbench board build {folder}`"
@@ -158,10 +190,18 @@ def load(folder: Path) -> Board:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(damaged) from error
     rows = _with_later_columns(rows)
-    sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(BREAKDOWN_TYPES))
+    sound = rows.schema.equals(_schema(_types())) and schema.equals(_schema(BREAKDOWN_TYPES))
     if not sound or not _is_manifest(manifest):
         raise StoreError(damaged)
-    return Board(_frame(rows), _frame(breakdowns), manifest)
+
+    def breakdowns(names: Sequence[str]) -> pa.Table:
+        text = [name for name in names if BREAKDOWN_TYPES[name] == "t"]
+        try:
+            return pq.read_table(file, columns=list(names), read_dictionary=text)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise StoreError(damaged) from error
+
+    return Tables(rows, manifest, breakdowns)
 
 
 def _with_later_columns(rows: pa.Table) -> pa.Table:

@@ -15,10 +15,10 @@ from ucbench.metrics.keys import KEYS
 from ucbench.metrics.parts import TEXT_KINDS
 from ucbench.restricted import is_restricted
 from ucbench.site import charts, loading, tables
+from ucbench.site.board_data import LoadedBoard
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading, Scale
 from ucbench.site.columns import ABOUT_WHAT, Row
 from ucbench.site.component import figure
-from ucbench.site.loading import LoadedBoard
 from ucbench.site.track_views import Chart, view
 
 

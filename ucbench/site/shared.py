@@ -10,8 +10,8 @@ from ucbench.errors import StoreError
 from ucbench.record import Provenance
 from ucbench.restricted import MARK
 from ucbench.site import loading
+from ucbench.site.board_data import LoadedBoard
 from ucbench.site.columns import Row
-from ucbench.site.loading import LoadedBoard
 from ucbench.site.published import Published
 from ucbench.site.url import linked
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
