@@ -6,7 +6,7 @@ import streamlit as st
 
 from ucbench.board import RANK_KEY
 from ucbench.restricted import MARK
-from ucbench.site import charts, details, findings, tables
+from ucbench.site import charts, details, downloads, findings, tables
 from ucbench.site.columns import (
     BY_KEY,
     columns_of,
@@ -18,7 +18,7 @@ from ucbench.site.columns import (
     without_ranks,
 )
 from ucbench.site.component import figure
-from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, csv, track_note
+from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, track_note
 from ucbench.site.track_views import view
 from ucbench.site.url import linked
 from ucbench.tracks.about import about
@@ -128,11 +128,8 @@ if rows:
 else:
     st.info("No model fits this search and these filters.", icon=":material/filter_alt_off:")
 
+downloads.buttons(rows, f"ucbench-{track}")
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.download_button(
-        "Download as CSV", csv(rows), f"ucbench-{track}.csv", "text/csv", icon=":material/download:",
-        type="tertiary", disabled=not rows, on_click="ignore",
-    )  # fmt: skip
     st.caption(
         "Grey beside a value: 95% interval. "
         + (

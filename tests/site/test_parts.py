@@ -24,7 +24,6 @@ from ucbench.site import charts, concept_view, findings, loading, tables, trial
 from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading
 from ucbench.site.columns import BY_KEY, columns_of, filled, ordered, select
 from ucbench.site.loading import Stores
-from ucbench.site.shared import csv
 from ucbench.site.tables import Asked
 from ucbench.site.track_views import view
 
@@ -275,12 +274,6 @@ def test_rows_with_the_same_reported_ranges_share_a_line() -> None:
     rows = [row("a", **ranges), row("b", **ranges), row("c", **ranges, image_alignment=0.37)]
     lines = findings.lines(rows, GAP.charts[0])
     assert [line.name for line in lines] == ["2 models", "c"]
-
-
-def test_csv_quotes_what_a_spreadsheet_would_run() -> None:
-    text = csv([row("=HYPERLINK(1)", perception=0.5)]).decode()
-    assert "'=HYPERLINK(1)" in text
-    assert "0.5" in text
 
 
 def test_a_run_is_looked_for_within_the_stores_only(site_store: Path, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from ucbench.errors import StoreError
@@ -11,7 +9,6 @@ from ucbench.record import Provenance
 from ucbench.restricted import MARK
 from ucbench.site import loading
 from ucbench.site.board_data import LoadedBoard
-from ucbench.site.columns import Row
 from ucbench.site.published import Published
 from ucbench.site.url import linked
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
@@ -107,15 +104,3 @@ def track_note(track: str) -> None:
     if note:
         with st.container(key="prose_track"):
             st.caption(note)
-
-
-def csv(rows: Sequence[Row]) -> bytes:
-    """Board rows as CSV. A leading =, +, - or @ of a text is quoted, since spreadsheets would run it."""
-    import pandas as pd
-
-    def cell(value: object) -> object:
-        runs = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-        return f"'{value}" if runs else value
-
-    frame = pd.DataFrame([{key: cell(value) for key, value in row.items()} for row in rows])
-    return frame.to_csv(index=False).encode("utf-8")
