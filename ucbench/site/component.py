@@ -22,7 +22,7 @@ def _static(name: str) -> str:
 _mount = st.components.v2.component(
     "ucbench_figure",
     html='<div class="uc"></div>\n<!-- filled by figure.js -->',
-    css=_static("figure.css") + _static("queue.css"),
+    css=_static("figure.css") + _static("frame.css") + _static("queue.css"),
     js=_static("figure.js"),
 )
 

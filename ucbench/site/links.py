@@ -21,6 +21,7 @@ PAGES = {
     "try": "app_pages/try_a_model.py",
     "submit": "app_pages/submit.py",
     "queue": "app_pages/queue.py",
+    "method": "app_pages/method.py",
     "about": "app_pages/about.py",
 }
 #: Where the frame finds the page that a visitor pressed in a figure.

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
+_served = False
+
+
+def served() -> bool:
+    """Whether this process serves the site with its own routes, and not plain `streamlit run`."""
+    return _served
 
 
 def api_board(request: Request) -> Response:
@@ -79,14 +85,16 @@ def application(port: int = 8501) -> App:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ucbench.site import signin
+    from ucbench.site import head, signin
 
+    global _served
     if not APP.is_file():
         raise UcbenchError(f"the site's pages are not in {APP.parent}; start it from a clone of the project")
+    _served = True
     return st.App(
         APP,
         secrets=signin.secrets(os.environ, port),
-        routes=routes(),
+        routes=[*routes(), *head.routes()],
         middleware=[Middleware(signin.BackToSubmit)],
         on_script_error=say_so,
     )

@@ -35,8 +35,17 @@ STYLE = """<style>
 [data-testid="stAlertContentInfo"], [data-testid="stAlertContentInfo"] * { color: inherit; }
 /* The head of the page in line with its body. */
 .stAppHeader > div { max-width: calc(1120px + 2rem); margin-inline: auto; }
-@media (min-width: 768px) { .st-key-phone_nav { display: none; } }
-@media (max-width: 767px) { [data-testid="stExpandSidebarButton"] { display: none; } }
+/* One list of all pages: in the header where it fits, else at the head of the page. */
+@media (min-width: 1200px) { .st-key-strip { display: none; } }
+@media (max-width: 1199px) {
+  [data-testid="stExpandSidebarButton"], [data-testid="stTopNav"] { display: none; } }
+.stAppHeader [data-testid="stTopNavLink"] { padding-inline: .45rem; }
+@media (max-width: 1199px) { .stMainBlockContainer { padding-inline: 1rem; } }
+.stElementContainer:has(#content) { position: absolute; }
+.st-key-strip { gap: 0 1rem; margin-bottom: -.75rem; }
+.st-key-strip [data-testid="stPageLink-NavLink"] { padding: 0; min-height: 2rem; background: none; }
+.st-key-strip [data-testid="stPageLink-NavLink"] p { font-size: .875rem; }
+.st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
 .st-key-emblem img { border-radius: 4px; }
 </style>"""
