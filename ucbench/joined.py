@@ -113,7 +113,7 @@ class Joined:
         """The judged answers that balanced accuracy, and so the rank, comes from."""
         import pandas as pd
 
-        frames = [_frame(part) for part in self.ranked_by]
+        frames = [frame_of(part) for part in self.ranked_by]
         if len(frames) == 1:
             return frames[0]
         for part, frame in zip(self.ranked_by, frames, strict=True):
@@ -196,7 +196,8 @@ def _when(part: Part) -> tuple[str, str]:
     return (started.isoformat() if started else "", part.record.run_id)
 
 
-def _frame(part: Part) -> pd.DataFrame:
+def frame_of(part: Part) -> pd.DataFrame:
+    """The judged answers of a run with a judge, its images as concepts where images are what is resampled."""
     from ucbench.metrics.scores import by_image
 
     assert part.record.judge is not None  # a run without a judge has no score to rank by

@@ -53,7 +53,7 @@ def difference(
     """
     a, b = shared(frame_a, frame_b)
     draws = resample_clusters(a.unsafe, resamples, seed)
-    return contrast(terms_of(a, key, draws), terms_of(b, key, draws))
+    return _contrast(terms_of(a, key, draws), terms_of(b, key, draws))
 
 
 class Known(Protocol):
@@ -122,7 +122,7 @@ def rank_intervals(
             a, b = terms_of(tally_a, key, draws), terms_of(tally_b, key, draws)
         if better == "zero":
             a, b = a.distance_from_zero(), b.distance_from_zero()
-        difference = contrast(a, b)
+        difference = _contrast(a, b)
         lead = difference.value if better == "higher" else -difference.value
         return Margin(lead, 1.0 if difference.p is None else difference.p)
 
@@ -196,8 +196,7 @@ def terms_of(tally: Tally, key: str, draws: Floats) -> Terms:
     return Terms([w for w, _ in TERMS[key]], estimates, min(len(cell.clusters) for cell in cells))
 
 
-def contrast(a: Terms, b: Terms) -> Difference:
-    """The first score minus the second, both resampled by the same draws."""
+def _contrast(a: Terms, b: Terms) -> Difference:
     weights = a.weights + [-w for w in b.weights]
     estimates = a.estimates + b.estimates
     value = float(combined_value(weights, estimates))

@@ -14,8 +14,16 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ucbench.metrics.compare import Difference, Terms, contrast, shared
-from ucbench.metrics.intervals import Floats, combined_value, rescaled_draws, resample_clusters
+from ucbench.metrics.compare import Difference, shared
+from ucbench.metrics.intervals import (
+    Estimate,
+    Floats,
+    combined_interval,
+    combined_value,
+    resample_clusters,
+    rescaled_draws,
+    two_sided_p,
+)
 from ucbench.metrics.parts import Flags, Ints
 from ucbench.metrics.scores import MACRO, TERMS, Cell, concept_cells, image_cells
 
@@ -115,25 +123,34 @@ class Paired:
         units = np.flatnonzero(self.first.unit_sampled)
         return units, rescaled_draws(self.first.unit_concept[units], self._resamples, self._seed)
 
-    def _contrast(self, key: str, both: list[list[Cell] | None], *, fewest: int) -> Contrast | None:
-        terms: list[Terms] = []
-        enough = True
-        for cells in both:
+    @staticmethod
+    def _contrast(key: str, both: list[list[Cell] | None], *, fewest: int) -> Contrast | None:
+        shares: list[float] = []
+        items: list[int] = []
+        weights: list[float] = []
+        sampled: list[Estimate] = []
+        clusters: list[int] = []
+        for cells, sign in zip(both, (-1.0, 1.0), strict=True):
             if cells is None:
                 return None
-            estimates = [cell.estimate for cell in cells if cell.estimate is not None]
-            if len(estimates) < len(cells):
+            found = [cell.estimate for cell in cells if cell.estimate is not None]
+            if len(found) < len(cells):
                 return None
-            sampled = [cell for cell in cells if cell.estimate is not None and cell.estimate.spread is not None]
-            enough &= bool(sampled) and all(
-                len(cell.clusters) >= fewest and cell.estimate is not None and float(cell.estimate.df) > 0
-                for cell in sampled
-            )
-            terms.append(Terms([weight for weight, _ in TERMS[key]], estimates, 2))
-        first, second = (float(combined_value(one.weights, one.estimates)) for one in terms)
-        found = contrast(terms[1], terms[0]) if enough else None
-        if found is None:
-            value = second - first
-            found = Difference(0.0 if abs(value) < 1e-12 else value, None, None, None)
-        items = [int(sum(float(e.items) for e in one.estimates)) for one in terms]
-        return Contrast(first, second, found, (items[0], items[1]))
+            own = [weight for weight, _ in TERMS[key]]
+            shares.append(float(combined_value(own, found)))
+            items.append(int(sum(cell.items for cell in cells)))
+            for weight, cell, one in zip(own, cells, found, strict=True):
+                if one.spread is not None:  # what is known exactly only moves the difference
+                    weights.append(sign * weight)
+                    sampled.append(one)
+                    clusters.append(len(cell.clusters))
+        value = shares[1] - shares[0]
+        # Shares that agree may differ by rounding after weighting.
+        value = 0.0 if abs(value) < 1e-12 else value
+        difference = Difference(value, None, None, None)
+        df = min((float(one.df) for one in sampled), default=0.0)
+        if sampled and min(clusters) >= fewest and df > 0:
+            exact = value - float(combined_value(weights, sampled))
+            low, high = (float(end) + exact for end in combined_interval(weights, sampled))
+            difference = Difference(value, low, high, two_sided_p(value, low, high, df))
+        return Contrast(shares[0], shares[1], difference, (items[0], items[1]))
