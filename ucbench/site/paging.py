@@ -98,7 +98,8 @@ def buttons(page: Page, what: str, *, to_top: bool = False) -> str:
     top = " data-top" if to_top else ""
 
     def step(where: str, text: str, *, at_end: bool) -> str:
-        return f'<button type="button" data-choose="{where}"{top}{" aria-disabled=true" * at_end}>{text}</button>'
+        still = " aria-disabled=true" if at_end else ""
+        return f'<button type="button" data-choose="{where}"{top}{still}>{text}</button>'
 
     numbers = sorted(
         {1, page.number - 1, page.number, page.number + 1, page.pages} & {*range(1, page.pages + 1)}
@@ -113,9 +114,9 @@ def buttons(page: Page, what: str, *, to_top: bool = False) -> str:
             f'aria-label="Page {number} of {page.pages}">{count(number)}</button>'
         )
         last = number
+    shown = f"{what} {count(page.start + 1)}–{count(page.stop)} of {count(page.total)}"
     return (
-        f'<nav class="pager" aria-label="Pages of {escape(what)}">'
-        f'<span class="quiet">{escape(what)} {count(page.start + 1)}–{count(page.stop)} of {count(page.total)}</span>'
+        f'<nav class="pager" aria-label="Pages of {escape(what)}"><span class="quiet">{escape(shown)}</span>'
         f"{step('previous', 'Previous', at_end=page.number == 1)}{''.join(out)}"
         f"{step('next', 'Next', at_end=page.number == page.pages)}</nav>"
     )
