@@ -1,4 +1,4 @@
-"""Two entries side by side over the questions both were asked: paired differences, and which can be told apart.
+"""Two entries over the questions both were asked: paired differences, and which are more than chance.
 
 An entry is the run that leads its row of the board with those that joined it (`ucbench.joined`); a single
 run is an entry of one part. Every difference is the second's score minus the first's.
@@ -6,9 +6,10 @@ run is an entry of one part. Every difference is the second's score minus the fi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ucbench.errors import UcbenchError
 from ucbench.format import model_name
@@ -126,7 +127,9 @@ def compare(
             continue
         questions[part.track] = paired.n_questions
         half = OVER_BOTH if part.track == SIDES[1] and len(both) > 1 else ()
-        found |= _told(paired, [key for key in keys if key not in found and key not in half])
+        extra = scoring(part.track).extra
+        own = [key for key in keys if key not in half and (not KEYS[key].optional or key in extra)]
+        found |= _told(paired, [key for key in own if key not in found])
         if part.record is lead[0] and scoring(part.track).clusters == "concepts":
             n_concepts = paired.n_concepts
             by_category = {key: paired.by_category(key) for key in within}
@@ -176,3 +179,36 @@ def ahead(key: str, contrast: Contrast) -> Literal["first", "second", "neither"]
     if abs(first - second) < 1e-12:
         return "neither"
     return "first" if first > second else "second"
+
+
+def furthest(contrasts: Mapping[str, Contrast]) -> list[tuple[str, Contrast]]:
+    """The largest differences first, in either direction; ids break ties."""
+    return sorted(contrasts.items(), key=lambda pair: (-abs(pair[1].difference.value), pair[0]))
+
+
+def as_json(found: Comparison, first: RunRecord, second: RunRecord) -> str:
+    """A comparison for scripts; differences are the second minus the first."""
+
+    def told(contrasts: Mapping[str, Contrast]) -> dict[str, Any]:
+        apart = told_apart(contrasts)
+        return {
+            name: {"first": one.first, "second": one.second, "difference": one.difference.value,
+                   "low": one.difference.low, "high": one.difference.high, "p": one.difference.p,
+                   "apart": apart.get(name)}
+            for name, one in contrasts.items()
+        }  # fmt: skip
+
+    content = {
+        "first": first.run_id,
+        "second": second.run_id,
+        "track": found.track,
+        "versions": dict(found.versions),
+        "judges": dict(found.judges),
+        "questions": dict(found.questions),
+        "asked": list(found.asked),
+        "concepts": found.n_concepts,
+        "scores": told(found.scores),
+        "by_concept": {key: told(one) for key, one in found.by_concept.items()},
+        "notes": list(found.notes),
+    }
+    return json.dumps(content, indent=1)

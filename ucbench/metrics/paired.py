@@ -24,6 +24,7 @@ from ucbench.metrics.intervals import (
     rescaled_draws,
     two_sided_p,
 )
+from ucbench.metrics.keys import KEYS
 from ucbench.metrics.parts import Flags, Ints
 from ucbench.metrics.scores import MACRO, TERMS, Cell, concept_cells, image_cells
 
@@ -89,7 +90,7 @@ class Paired:
         return self._within(key, {str(name): category == name for name in np.unique(category)})
 
     def by_concept(self, key: str) -> dict[str, Contrast]:
-        """Unsafe concept id -> the score within it. The gap by concept is the same as the pooled one there."""
+        """Unsafe concept id -> the score within it; the gap by concept is left out, being the pooled one."""
         if key == MACRO:
             return {}
         places = np.arange(len(self.first.concepts))
@@ -151,6 +152,9 @@ class Paired:
         df = min((float(one.df) for one in sampled), default=0.0)
         if sampled and min(clusters) >= fewest and df > 0:
             exact = value - float(combined_value(weights, sampled))
-            low, high = (float(end) + exact for end in combined_interval(weights, sampled))
+            widest = 2.0 if KEYS[key].signed else 1.0
+            low, high = (
+                min(max(float(end) + exact, -widest), widest) for end in combined_interval(weights, sampled)
+            )
             difference = Difference(value, low, high, two_sided_p(value, low, high, df))
         return Contrast(shares[0], shares[1], difference, (items[0], items[1]))
