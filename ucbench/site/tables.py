@@ -261,9 +261,14 @@ def verdict(asked: Asked) -> str:
     """The verdict by word, shape and colour, and what was expected where it differs."""
     shape, style, word, expected = _read(asked)
     aside = f'<span class="expected">{escape(expected)}</span>' if expected else ""
+    return sign(shape, style, word) + aside
+
+
+def sign(shape: str, style: str, word: str) -> str:
+    """A word with the shape and the colour of a verdict (`safe`, `unsafe`, `none`, `right`, `wrong`)."""
     return (
         f'<span class="verdict {style}"><svg viewBox="0 0 16 16" aria-hidden="true">{_SHAPES[shape]}</svg>'
-        f"{escape(word)}</span>{aside}"
+        f"{escape(word)}</span>"
     )
 
 
