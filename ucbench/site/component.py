@@ -19,10 +19,20 @@ def _static(name: str) -> str:
     return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
 
 
+#: One sheet for all figures, and one for each part that has many rules of its own.
+_SHEETS = (
+    "figure.css",
+    "frame.css",
+    "queue.css",
+    "model.css",
+    "concepts.css",
+    "answers.css",
+)
+
 _mount = st.components.v2.component(
     "ucbench_figure",
     html='<div class="uc"></div>\n<!-- filled by figure.js -->',
-    css=_static("figure.css") + _static("frame.css") + _static("queue.css"),
+    css="".join(map(_static, _SHEETS)),
     js=_static("figure.js"),
 )
 

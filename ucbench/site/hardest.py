@@ -1,0 +1,128 @@
+"""Which concepts are hardest, over all models of a track: pure functions of arrays, and lists as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ucbench.format import count, escape, fraction
+from ucbench.site.charts import percent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: A model whose share is below this mostly calls the concept safe.
+HALF = 0.5
+#: So many concepts are seen before the fold.
+SEEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Hard:
+    """A concept over `n` models: the share of them that fails, and the quartiles of their scores."""
+
+    id: str
+    share: float
+    n: int
+    low: float
+    median: float
+    high: float
+
+
+def called_safe(values: NDArray[np.float64], ids: Sequence[str]) -> list[Hard]:
+    """Concepts by the share of models below one half, then by the median, hardest first.
+
+    `values` is [models x ids], NaN where a model has no figure; a concept without any is left out.
+    """
+    found = _told(values, ids, lambda column: float((column < HALF).mean()))
+    return sorted(found, key=lambda one: (-one.share, one.median))
+
+
+def widest(values: NDArray[np.float64], ids: Sequence[str]) -> list[Hard]:
+    """Concepts by the median of a difference, greatest first; `share` is that of models above zero."""
+    found = _told(values, ids, lambda column: float((column > 0).mean()))
+    return sorted(found, key=lambda one: -one.median)
+
+
+_Share: TypeAlias = "Callable[[NDArray[np.float64]], float]"
+
+
+def _told(values: NDArray[np.float64], ids: Sequence[str], share: _Share) -> list[Hard]:
+    import numpy as np
+
+    found = []
+    for place, id_ in enumerate(ids):
+        column = values[:, place]
+        column = column[~np.isnan(column)]
+        if len(column):
+            low, median, high = (float(cut) for cut in np.quantile(column, (0.25, 0.5, 0.75)))
+            found.append(Hard(id_, share(column), len(column), low, median, high))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a list of hard concepts says: its question, what `share` and the figures are, and their colour."""
+
+    title: str
+    share: str
+    figure: str
+    colour: Literal["image", "ink"]
+    signed: bool = False
+
+
+def ranking(found: Sequence[Hard], names: Mapping[str, str], words: Words) -> str:
+    """A line a concept: the share of models as a bar, their median and quartiles on an axis."""
+    most = max((one.n for one in found), default=0)
+    head = (
+        f"<h3>{escape(words.title)}</h3>"
+        f'<p class="quiet">{escape(words.share)}; {escape(words.figure)}: median and middle half. '
+        f"{_of_models(found, most)}</p>"
+    )
+    seen, rest = _table(found[:SEEN], names, words, most), found[SEEN:]
+    if not rest:
+        return f'<div class="hardest">{head}{seen}</div>'
+    fold = (
+        f'<details data-keep="{escape(words.title)}"><summary>{count(len(rest))} more</summary>'
+        f"{_table(rest, names, words, most)}</details>"
+    )
+    return f'<div class="hardest">{head}{seen}{fold}</div>'
+
+
+def _of_models(found: Sequence[Hard], most: int) -> str:
+    least = min((one.n for one in found), default=0)
+    models = "1 model" if most == 1 else f"{count(most)} models"
+    return f"Over {models}." if least == most else f"Over {count(least)} to {models}."
+
+
+def _table(found: Sequence[Hard], names: Mapping[str, str], words: Words, most: int) -> str:
+    heads = ("Concept", words.share, f"{words.figure}, median", "quartiles")
+    top = "".join(f'<th scope="col" role="columnheader">{escape(head)}</th>' for head in heads)
+    lines = "".join(_line(one, names[one.id], words, most) for one in found)
+    return (
+        f'<table role="table"><caption class="hidden">{escape(words.title)}</caption>'
+        f'<thead role="rowgroup" class="hidden"><tr role="row">{top}</tr></thead>'
+        f'<tbody role="rowgroup">{lines}</tbody></table>'
+    )
+
+
+def _line(one: Hard, name: str, words: Words, most: int) -> str:
+    def at(value: float) -> float:
+        return (value + 1) / 2 if words.signed else value
+
+    low, high = at(one.low), at(one.high)
+    few = f' <span class="quiet">of {count(one.n)}</span>' if one.n != most else ""
+    zero = '<i class="zero"></i>' if words.signed else ""
+    between = f"{fraction(one.low, signed=words.signed)} to {fraction(one.high, signed=words.signed)}"
+    return (
+        f'<tr role="row"><th scope="row" role="rowheader"><button type="button" data-top '
+        f'data-choose="{escape(one.id)}">{escape(name)}</button></th>'
+        f'<td role="cell" class="share"><span>{fraction(one.share)}{few}</span>'
+        f'<i class="bar" style="width:{percent(one.share)}"></i></td>'
+        f'<td role="cell" class="median">{fraction(one.median, signed=words.signed)}</td>'
+        f'<td role="cell" class="box {words.colour}"><span class="hidden">{between}</span>{zero}'
+        f'<i class="middle" style="left:{percent(low)};width:{percent(high - low)}"></i>'
+        f'<i class="cut" style="left:{percent(at(one.median))}"></i></td></tr>'
+    )
