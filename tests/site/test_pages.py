@@ -108,14 +108,6 @@ def test_a_track_without_scores_by_concept_says_so(open_app: App, read_figures: 
     assert "heat" not in read_figures(app)
 
 
-@pytest.mark.usefixtures("stores")
-def test_about_defines_every_score(open_app: App, read_figures: Figures) -> None:
-    from ucbench.metrics.keys import KEYS
-
-    definitions = read_figures(open_app("app_pages/about.py"))["definitions"]
-    assert all(key.title in definitions for key in KEYS.values())
-
-
 def test_without_a_board_every_page_works(
     open_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
