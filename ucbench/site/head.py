@@ -133,7 +133,8 @@ _SKIP_STYLE = (
 CONTENT = '<span id="content" tabindex="-1"></span>'
 
 
-def _home(request: Request) -> str:
+def home(request: Request) -> str:
+    """The address of the site as visitors know it, as `https://host`."""
     host = os.environ.get("SPACE_HOST")
     return f"https://{host}" if host else f"{request.url.scheme}://{request.url.netloc}"
 
@@ -145,7 +146,7 @@ def page(request: Request) -> Response:
     address = request.path_params.get("address", "")
     known = address in PAGES or address in HIDDEN
     return HTMLResponse(
-        index(address, request.query_params, home=_home(request)),
+        index(address, request.query_params, home=home(request)),
         status_code=200 if known else 404,
         headers={"Cache-Control": "no-cache"},
     )
