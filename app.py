@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import streamlit as st
 from streamlit.errors import FragmentHandledException
-from streamlit.runtime.scriptrunner import StopException
 
 from ucbench.site import frame, head, links, server, theme, url
+from ucbench.site.shared import PageDone
 
 st.set_page_config(page_title=head.NAME, page_icon=theme.ICON, layout="wide")
 st.logo(theme.wordmark(st.context.theme.type), size="medium")
@@ -45,8 +45,8 @@ with st.container(horizontal_alignment="center"), st.container(width=1120):
     # them outside `Exception`; what failed in a dialog has been told there.
     try:
         page.run()
-    except StopException:
-        pass  # a page that has said all there is to say
+    except PageDone:
+        pass
     except FragmentHandledException:
         raise
     except Exception as error:

@@ -7,7 +7,7 @@ import streamlit as st
 from ucbench.align.tables import NAMES
 from ucbench.site import alignment_charts, alignment_view, charts, loading
 from ucbench.site.component import figure
-from ucbench.site.shared import track_note
+from ucbench.site.shared import done, track_note
 from ucbench.site.url import linked
 
 COMMANDS = """\
@@ -44,7 +44,7 @@ if report is None:
             icon=":material/hourglass_empty:",
         )
     how_to_run()
-    st.stop()
+    done()
 
 readers = {reader.name: reader for reader in alignment_view.readers(report)}
 track_note(report.track.id)

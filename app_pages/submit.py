@@ -7,9 +7,9 @@ import streamlit as st
 from ucbench.errors import UcbenchError
 from ucbench.site import queue_view, signin, submit_view
 from ucbench.site.component import figure
-from ucbench.site.shared import no_store, track_name
+from ucbench.site.shared import done, no_store, track_name
 from ucbench.site.submit_view import Submission
-from ucbench.site.trial import plain
+from ucbench.site.markdown import plain
 
 st.title("Submit a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -21,7 +21,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
 store = queue_view.address()
 if store is None:
     no_store()
-    st.stop()
+    done()
 visitor = signin.visitor()
 
 

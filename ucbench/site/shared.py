@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import streamlit as st
 
 from ucbench.errors import StoreError
@@ -19,6 +21,15 @@ PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", 
 ALWAYS = ("pictograms", "unsafeconcepts")
 #: So many choices still stand side by side; more are a list to open.
 SIDE_BY_SIDE = 3
+
+
+class PageDone(Exception):  # noqa: N818
+    """A page has said all there is to say; what stands around it goes on. `app.py` lets it pass."""
+
+
+def done() -> NoReturn:
+    """End the page here, as `st.stop` would, but leave the footer to come."""
+    raise PageDone
 
 
 def board_or_note() -> LoadedBoard | None:
