@@ -65,13 +65,18 @@ IMAGE_AND_TEXT = (End("image", "as image"), End("text", "in words"))
 
 @dataclass(frozen=True, slots=True)
 class Dumbbell:
-    """One line of the chart: a model and its scores at the ends; `second` is nothing where there is one."""
+    """One line of the chart: a model and its scores at the ends; `second` is nothing where there is one.
+
+    `link` is the name as HTML where it leads somewhere, `more` what stands below the note, HTML too.
+    """
 
     name: str
     first: Reading
     second: Reading = Reading()
     note: str = ""
     reported: bool = False
+    link: str = ""
+    more: str = ""
 
     @property
     def gap(self) -> float | None:
@@ -107,7 +112,7 @@ def dumbbells(
         style = " reported" if line.reported else ""
         gap = "" if line.gap is None else fraction(line.gap, signed=True)
         out.append(
-            f'<div class="who{style}">{escape(line.name)}{quiet}</div>'
+            f'<div class="who{style}">{line.link or escape(line.name)}{quiet}{line.more}</div>'
             f'<div class="plot{style}" role="img" aria-label="{escape(_spoken(line, ends))}">'
             f"{RAIL}{_marks(line, ends, named=index == named)}</div>"
             f'<div class="gap" aria-hidden="true">{gap and f"<i>{between}</i> {gap}"}</div>'
