@@ -124,8 +124,8 @@ def test_the_first_page_reads_no_breakdowns(
 def test_a_board_outlives_its_files(site_store: Path, tmp_path: Path) -> None:
     import shutil
 
-    for name in (boards.BOARD, boards.BREAKDOWNS, boards.MANIFEST):
-        shutil.copy(site_store / name, tmp_path)
+    for path in filter(Path.is_file, site_store.iterdir()):
+        shutil.copy(path, tmp_path)
     tables = boards.load_tables(tmp_path)
     (tmp_path / boards.BREAKDOWNS).unlink()
     expected = pq.read_table(site_store / boards.BREAKDOWNS, columns=["value"])

@@ -370,41 +370,6 @@ def test_a_board_built_anew_is_read_anew(site_store: Path) -> None:
         manifest.write_text(before)
 
 
-@pytest.mark.usefixtures("stores")
-def test_api_routes() -> None:
-    from starlette.applications import Starlette
-    from starlette.testclient import TestClient
-
-    from ucbench.record import RunRecord
-    from ucbench.site import server
-
-    client = TestClient(Starlette(routes=server.routes()))
-    answer = client.get("/api/board", params={"track": "pictograms"})
-    assert answer.status_code == 200
-    rows = answer.json()["rows"]
-    assert {line["track"] for line in rows} == {"pictograms"}
-    assert len(rows) == 4
-    assert client.get("/api/board", params={"track": "unsafeconcepts"}).status_code == 200
-    unknown = client.get("/api/board", params={"track": "nothing"})
-    assert unknown.status_code == 404
-    assert "pictograms, unsafeconcepts" in unknown.json()["error"]
-    assert client.get("/api/schema").json() == RunRecord.model_json_schema()
-    assert client.post("/api/board").status_code == 405
-
-
-def test_api_without_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from starlette.applications import Starlette
-    from starlette.testclient import TestClient
-
-    from ucbench.site import server
-
-    monkeypatch.setenv("UCBENCH_RESULTS", str(tmp_path))
-    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path))
-    answer = TestClient(Starlette(routes=server.routes())).get("/api/board")
-    assert answer.status_code == 404
-    assert "There is no board" in answer.json()["error"]
-
-
 @pytest.mark.parametrize("host", ["no such host.invalid", "203.0.113.7"])
 def test_an_address_that_cannot_be_served_is_one_sentence(host: str, tmp_path: Path) -> None:
     # In a process of its own: a server leaves its settings behind.
