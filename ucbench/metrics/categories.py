@@ -304,7 +304,7 @@ def _unit(e: Estimate) -> Floats:
 def _against(a: _Spread, b: _Spread) -> tuple[Floats, Floats]:
     """Lead of each of a's entries over each of b's, and its p: [entries of a, entries of b].
 
-    What `compare.contrast` computes for one pair.
+    What `compare.difference` computes for one pair.
     """
     n, m = len(a.value), len(b.value)
     low, high = np.zeros((n, m)), np.zeros((n, m))

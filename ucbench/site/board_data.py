@@ -184,6 +184,8 @@ class LoadedBoard:
     breakdowns: Breakdowns
     manifest: dict[str, Any]
     digest: str
+    #: Ranks within categories (`ucbench.board_ranks`); None of a board that was built without them.
+    ranks: pa.Table | None = None
     #: A sentence for visitors when something that should be in the board is not.
     note: str = ""
     #: The revision of a results store that it is from.
@@ -260,4 +262,5 @@ def shaped(tables: boards.Tables, digest: str) -> LoadedBoard:
     columns = [column.to_pylist() for column in tables.rows.columns]
     names = tables.rows.column_names
     rows = tuple(dict(zip(names, line, strict=True)) for line in zip(*columns, strict=True))
-    return LoadedBoard(rows, Breakdowns(lambda: tables.breakdowns(LINE)), tables.manifest, digest)
+    read = Breakdowns(lambda: tables.breakdowns(LINE))
+    return LoadedBoard(rows, read, tables.manifest, digest, tables.ranks)
