@@ -12,7 +12,7 @@ from ucbench.restricted import MARK
 from ucbench.site import answers_data, answers_view, downloads, links, paging, url
 from ucbench.site.answers_data import KINDS, OUTCOMES
 from ucbench.site.component import figure
-from ucbench.site.shared import board_or_note, choose_track, track_name
+from ucbench.site.shared import board_or_note, choose_track, done, track_name
 from ucbench.site.url import linked, linked_many
 
 A_PAGE = 25
@@ -31,7 +31,7 @@ st.caption(
 
 board = board_or_note()
 if board is None:
-    st.stop()
+    done()
 
 state, told = st.session_state, st.query_params.get("run")
 # A run says which track it is on, when it comes with an address; later the choice of track counts.
@@ -52,7 +52,7 @@ if not runs:
         "has been measured on it yet.",
         icon=":material/inventory_2:",
     )
-    st.stop()
+    done()
 if unknown:
     st.warning(
         "The address names a run that is not on this board; here is another.", icon=":material/link_off:"
@@ -68,7 +68,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         sheet = answers_data.sheet(board, source)
     except UcbenchError as error:
         st.warning(str(error), icon=":material/broken_image:")
-        st.stop()
+        done()
     if sheet is None:
         reported = source.row["provenance"] == "reported"
         st.info(
@@ -77,7 +77,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             else "The answers of this run are not in this place.",
             icon=":material/inventory_2:",
         )
-        st.stop()
+        done()
     about = answers_view.concept_names(track, tuple(sheet.concepts))
     concept = linked(
         st.selectbox, "Concept", [EVERY, *about], key="concept", default=EVERY, width=300,
@@ -107,7 +107,7 @@ figure(
 )
 if not len(places):
     st.info("No answer of this model fits these choices.", icon=":material/filter_alt_off:")
-    st.stop()
+    done()
 
 scope = (run_id, concept, kind, tuple(outcomes), search)
 page = paging.current(len(places), A_PAGE, key="page", scope=scope)

@@ -102,8 +102,8 @@ class Sheet:
         self._columns: dict[str, NDArray[Any]] = {
             name: frame[name].astype(object).to_numpy()
             for name in (
-                "sample_id", "question_id", "kind", "concept_id", "expected", "options", "prompt", "text",
-                "label", "error", "how", "tokens", "thinking_tokens", "truncated", "guard",
+                "sample_id", "question_id", "kind", "template", "concept_id", "expected", "options", "prompt",
+                "text", "label", "error", "how", "tokens", "thinking_tokens", "truncated", "guard",
             )
             if name in frame
         }  # fmt: skip
@@ -227,6 +227,21 @@ class Sheet:
             others=others,
         )
 
+    def of_kinds(self, places: NDArray[np.int64], *kinds: str) -> NDArray[np.bool_]:
+        """Which of the answers at `places` are to questions of these kinds."""
+        import numpy as np
+
+        return np.isin(self._columns["kind"][places], kinds)
+
+    def different(self, places: NDArray[np.int64], most: int) -> list[int]:
+        """The first places with questions that differ, at most so many."""
+        found: dict[str, int] = {}
+        for place in places.tolist():
+            if len(found) == most:
+                break
+            found.setdefault(str(self._columns["template"][place]), place)
+        return list(found.values())
+
     def rows(self, places: NDArray[np.int64]) -> list[dict[str, Any]]:
         """Answers for a file, as they are shown."""
         found = []
@@ -251,6 +266,58 @@ class Sheet:
             row |= {f"verdict_{judge}": labels[place] for judge, labels in self.others.items()}
             found.append(row)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of some answers about a concept: how many there are, wrong ones, those without verdict."""
+
+    n: int
+    wrong: int
+    none: int
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A few answers about a concept that show why a model fails on it, wrong ones first.
+
+    `named` counts what it was seen to show, `image` and `words` how that was judged.
+    """
+
+    named: Told
+    image: Told
+    words: Told
+    places: tuple[int, ...]
+
+
+#: So many answers of each of the three are shown.
+_FEW = (1, 3, 2)
+
+
+def why(sheet: Sheet, concept_id: str) -> Why:
+    """The answers about a concept in short: wrong ones to different questions, else others."""
+    import numpy as np
+
+    about = sheet.select(concept=concept_id)
+    about = about[~sheet.of_kinds(about, "general", "rated")]
+    named, words = sheet.of_kinds(about, "perception"), sheet.of_kinds(about, *TEXT_KINDS)
+    told, shown = [], []
+    for mine, few in zip((about[named], about[~named & ~words], about[words]), _FEW, strict=True):
+        wrong, none = (sheet.flags[name][mine] for name in ("wrong", "none"))
+        told.append(Told(len(mine), int(wrong.sum()), int(none.sum())))
+        shown += sheet.different(
+            mine[np.argsort(np.where(wrong, 0, np.where(none, 1, 2)), kind="stable")], few
+        )
+    return Why(*told, tuple(sorted(shown)))
+
+
+def in_contexts(sheet: Sheet, concept_id: str) -> list[int]:
+    """One answer to each contextual question about a concept, as an image and in words, wrong ones first."""
+    import numpy as np
+
+    about = sheet.select(concept=concept_id)
+    about = about[np.argsort(~sheet.flags["wrong"][about], kind="stable")]
+    return sorted(sheet.different(about, 4))
 
 
 def about_words(kind: str) -> bool:

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from ucbench import taxonomy
 from ucbench.format import concept_title, count, escape
@@ -18,6 +19,9 @@ from ucbench.site import links, loading, tables
 from ucbench.site.answers_data import OUTCOMES, Answered, about_words, marked
 from ucbench.tracks import registry
 from ucbench.types import OPTION_LETTERS
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Of a longer answer the rest is folded away; of a very long one the end is in the file alone.
 SEEN, UNFOLDED = 600, 6000
@@ -50,11 +54,21 @@ def unsafe_concepts() -> frozenset[str]:
 def emblem(track: str, sample_id: str) -> str:
     """A picture of the emblems drawn here as a data address; empty for pictures from elsewhere."""
     source = loading.pictures(track.partition(MARK)[0]).get(sample_id)
-    enlarged: Callable[[int], object] | None = getattr(source, "enlarged", None)
+    enlarged: Callable[[int], Image.Image] | None = getattr(source, "enlarged", None)
     if enlarged is None:
         return ""
+    return _data_address(enlarged(2 * THUMB))
+
+
+@lru_cache(maxsize=128)
+def emblem_of(concept_id: str) -> str:
+    """The emblem of a concept as a data address. Raises `UnknownNameError`."""
+    return _data_address(loading.emblem(concept_id))
+
+
+def _data_address(picture: Image.Image) -> str:
     stream = io.BytesIO()
-    enlarged(2 * THUMB).save(stream, "PNG")  # type: ignore[attr-defined]
+    picture.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
