@@ -34,7 +34,7 @@ mistake.
         links.PAGES["method"], label="Every score, interval and rank, worked out", icon=":material/functions:"
     )
 
-    st.subheader("What the stand-ins are", anchor="stand-ins")
+    st.header("What the stand-ins are", anchor="stand-ins")
     st.markdown(
         """
 The paper's 1,567 pictures are gated, and for good reason. What is measured here by default runs on the
@@ -47,7 +47,7 @@ from the paper are shown as *reported*, in italics and outside the ranking.
 """
     )
 
-    st.subheader("Content note", anchor="content")
+    st.header("Content note", anchor="content")
     st.markdown(
         """
 Concept names and answers speak of violence, hate, abuse, self-harm and sexual content. No unsafe picture
@@ -57,7 +57,7 @@ that page.
 """
     )
 
-    st.subheader("Figures reported in the paper", anchor="reported")
+    st.header("Figures reported in the paper", anchor="reported")
     st.markdown(
         "None of them was measured by this project. Those in the last four lines are for LLaVA-1.5-7B."
     )
@@ -78,18 +78,18 @@ that page.
         key="reported",
     )
 
-st.subheader("Access to the data", anchor="data")
+st.header("Access to the data", anchor="data")
 figure(tables.facts((told.name, told.access) for told in ABOUT.values()), key="access")
 
 with st.container(key="prose_run"):
-    st.subheader("Run it yourself", anchor="run")
+    st.header("Run it yourself", anchor="run")
     st.code(
         "make demo                          # all of it, from nothing\n"
         "ucbench evaluate path/to/model     # a checkpoint of yours\n"
         "ucbench board verify results       # every figure, again",
         language="sh",
     )
-    st.subheader("Citation", anchor="cite")
+    st.header("Citation", anchor="cite")
     st.markdown("Concepts, questions and scores follow this paper:")
     st.code(
         """@inproceedings{qu2025bridging,
@@ -104,7 +104,7 @@ with st.container(key="prose_run"):
     )
 
     if server.served():
-        st.subheader("Data and feeds", anchor="feeds")
+        st.header("Data and feeds", anchor="feeds")
         figure(
             footer.listed(
                 (
@@ -119,7 +119,7 @@ with st.container(key="prose_run"):
 
     told = changes.releases()
     if told:
-        st.subheader("What changed", anchor="changes")
+        st.header("What changed", anchor="changes")
         for place, (name, body) in enumerate(told):
             with st.expander(name, expanded=place == 0):
                 st.markdown(body)

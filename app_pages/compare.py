@@ -8,7 +8,7 @@ from ucbench.format import count
 from ucbench.metrics.keys import KEYS
 from ucbench.site import charts, compare_view, downloads, head, links, paging, pairs, tables
 from ucbench.site.component import figure
-from ucbench.site.shared import board_or_note, choose_track, track_name, track_note
+from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.url import linked, linked_many
 
 PER_PAGE = 15
@@ -22,7 +22,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
 
 board = board_or_note()
 if board is None:
-    st.stop()
+    done()
 
 asked = compare_view.wanted(st.query_params.get("runs"))
 if asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
@@ -35,7 +35,7 @@ track_note(track)
 choices = compare_view.choices(board, track)
 if not choices:
     st.info("No model has been evaluated on this track yet.", icon=":material/hourglass_empty:")
-    st.stop()
+    done()
 
 fitting = [run_id for run_id in asked if run_id in choices]
 if len(fitting) > compare_view.MOST:
@@ -61,7 +61,7 @@ if len(rows) < compare_view.FEWEST:
         runs = ",".join(first_two)
         start = links.link("Begin with the first two of the board", "compare", runs=runs, track=track)
         figure(f"<p>{start}</p>", key="begin")
-    st.stop()
+    done()
 
 names = {str(row["run_id"]): choices[str(row["run_id"])] for row in rows}
 head.entitle(" and ".join(tables.name(row) for row in rows[:2]), "Compare")
@@ -81,7 +81,7 @@ if said := compare_view.sentence(table, names):
 else:
     st.info(" ".join(dict.fromkeys(other.told.problem for other in table.others)), icon=":material/balance:")
 
-st.subheader("Score by score", anchor=False)
+st.header("Score by score", anchor=False)
 figure(compare_view.scores(table), key="scores")
 if said:
     figure("".join(f"<div>{charts.note(text)}</div>" for text in compare_view.what_was_compared(table)),
@@ -89,7 +89,7 @@ if said:
 
 keys = compare_view.within(table)
 if keys:
-    st.subheader("Where do they differ most?", anchor=False)
+    st.header("Where do they differ most?", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         default = "image_alignment" if "image_alignment" in keys else keys[0]
         key = linked(

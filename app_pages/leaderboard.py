@@ -18,7 +18,7 @@ from ucbench.site.columns import (
     without_ranks,
 )
 from ucbench.site.component import figure
-from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, track_note
+from ucbench.site.shared import PROVENANCES, board_or_note, choose_track, done, track_note
 from ucbench.site.track_views import view
 from ucbench.site.url import linked
 from ucbench.tracks.about import about
@@ -35,7 +35,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
 
 board = board_or_note()
 if board is None:
-    st.stop()
+    done()
 
 track = choose_track(board)
 everything = board.of_track(track)
@@ -48,7 +48,7 @@ track_note(track)
 
 if not everything:
     st.info("No model has been evaluated on this track yet.", icon=":material/hourglass_empty:")
-    st.stop()
+    done()
 
 shown = view(track)
 columns = filled(columns_of(track), everything) or columns_of(track)[:1]
@@ -60,7 +60,7 @@ for place, chart in enumerate(shown.charts):
     lines = findings.lines(default_order, chart)
     if not lines:
         continue
-    st.subheader(chart.title, anchor=False)
+    st.header(chart.title, anchor=False)
     figure(
         charts.dumbbells(
             lines[:MOST_LINES],
@@ -74,7 +74,7 @@ for place, chart in enumerate(shown.charts):
     if len(lines) > MOST_LINES:
         st.caption(f"The first {MOST_LINES} of {len(lines)} models in the board's order.")
 
-st.subheader("All scores", anchor=False)
+st.header("All scores", anchor=False)
 
 
 def choose(what: str) -> None:

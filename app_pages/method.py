@@ -25,7 +25,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
     )
 
 with st.container(key="prose_questions"):
-    st.subheader("What is asked", anchor="questions")
+    st.header("What is asked", anchor="questions")
     st.markdown(
         """
 - **Perception.** An image and four options: which one does it show?
@@ -45,7 +45,7 @@ track *Polarity* asks each question turned round as well.
             + "\n".join(f"- {text.format(concept='[unsafe concept]')}" for text in questions.TEXT_ALIGNMENT)
         )  # fmt: skip
 
-    st.subheader("From an answer to a verdict", anchor="verdicts")
+    st.header("From an answer to a verdict", anchor="verdicts")
     st.markdown(
         """
 Models answer in free text. A judge maps each answer to *safe*, *unsafe*, an option A to D, or *no
@@ -68,7 +68,7 @@ counts once. *Imported* answers were given elsewhere, and are read and scored he
 """
     )
 
-    st.subheader("Scores, worked out", anchor="scores")
+    st.header("Scores, worked out", anchor="scores")
     st.markdown(
         "Five concepts, seven images, and the same concepts in words. **U** judged unsafe, **S** judged "
         "safe, **–** no verdict, **R** held back by the provider."
@@ -106,7 +106,7 @@ with st.expander("Every score by its key"):
     )
 
 with st.container(key="prose_intervals"):
-    st.subheader("Intervals", anchor="intervals")
+    st.header("Intervals", anchor="intervals")
     arson = worked.scores().by_concept["Arson"]["image_alignment"]
     st.markdown(
         f"""
@@ -129,7 +129,7 @@ sees no spread, it is Wilson's interval on the effective number of concepts. The
 the example are far too few for an interval of any use; with twelve it looks like this:
 """
     )
-    st.subheader("Ranks", anchor="ranks")
+    st.header("Ranks", anchor="ranks")
     st.markdown(
         "Three models, five questions on each of twelve concepts. Two models are compared on the same drawn "
         "concepts, each with its own answered questions."
@@ -157,7 +157,7 @@ the ranking.
 """
     )
 
-    st.subheader("What it cannot say", anchor="limits")
+    st.header("What it cannot say", anchor="limits")
     st.markdown(
         f"""
 - {len(taxonomy.concepts())} concepts are not all harms. The paper's authors chose them, and they are named in
@@ -176,11 +176,11 @@ the ranking.
 """
     )
 
-st.subheader("The concepts", anchor="taxonomy")
+st.header("The concepts", anchor="taxonomy")
 st.caption("Content note: unsafe concepts are named. Beside each, the number of official images.")
 figure(method_view.taxonomy_table(), key="taxonomy")
 
-st.subheader("Tracks", anchor="tracks")
+st.header("Tracks", anchor="tracks")
 figure(
     tables.facts((told.name, f"{told.asks} {told.access} {told.means}") for told in ABOUT.values()),
     key="tracks",

@@ -22,7 +22,7 @@ from ucbench.site import (
     tables,
 )
 from ucbench.site.component import figure
-from ucbench.site.shared import board_or_note
+from ucbench.site.shared import board_or_note, done
 from ucbench.site.track_views import view
 from ucbench.site.url import linked
 from ucbench.tracks.about import about
@@ -31,7 +31,7 @@ PER_PAGE = 25
 
 board = board_or_note()
 if board is None:
-    st.stop()
+    done()
 
 asked = st.query_params.get("run")
 row = model_view.find(board, asked)
@@ -51,7 +51,7 @@ if row is None:
         paging.pager(page, "Models", key="found", to_top=True)
     else:
         st.info("No model fits this search.", icon=":material/filter_alt_off:")
-    st.stop()
+    done()
 
 head.entitle(tables.name(row), about(str(row["track"])).name)
 run_id, track = str(row["run_id"]), str(row["track"])
@@ -76,7 +76,7 @@ if reported:
 for problem in evidence_found.problems:
     st.warning(problem, icon=":material/broken_image:")
 
-st.subheader("Scores", anchor=False)
+st.header("Scores", anchor=False)
 own, other = model_view.own_and_other(row)
 note = charts.note(model_view.joined_note(evidence_found.parts)) if len(evidence_found.parts) > 1 else ""
 figure(score_table.scores(own, caption="Scores of this model") + note, key="scores")
@@ -86,7 +86,7 @@ if other:
 
 for place, (chart, lines) in enumerate(zip(shown.charts, model_view.by_category(board, row), strict=True)):
     if lines:
-        st.subheader(f"{chart.title.rstrip('?')}, by category?", anchor=False)
+        st.header(f"{chart.title.rstrip('?')}, by category?", anchor=False)
         figure(
             charts.dumbbells(
                 lines,
@@ -100,7 +100,7 @@ for place, (chart, lines) in enumerate(zip(shown.charts, model_view.by_category(
 
 concepts = model_view.by_concept(board, row) if shown.heat else []
 if concepts:
-    st.subheader("Concept by concept", anchor=False)
+    st.header("Concept by concept", anchor=False)
     default = next((key for key in ("image_alignment", *shown.heat) if key in shown.heat), shown.heat[0])
     sort = linked(
         st.segmented_control, "Hardest first by", shown.heat, key="sort", default=default, required=True,
@@ -113,36 +113,36 @@ if concepts:
 
 others = model_view.other_runs(board, row)
 if others:
-    st.subheader("Runs of this model", anchor=False)
+    st.header("Runs of this model", anchor=False)
     figure(model_view.runs_table(row, others), key="runs")
     if len(others) > model_view.MOST_RUNS:
         st.caption(f"The latest {model_view.MOST_RUNS} of {count(len(others))} other runs.")
 
 base = model_view.parent(board, row)
 if base is not None:
-    st.subheader("What changed with alignment?", anchor=False)
+    st.header("What changed with alignment?", anchor=False)
     figure(compare_view.alignment(base, row), key="alignment")
 
 if evidence_found.parts and not reported:
-    st.subheader("What became of the questions?", anchor=False)
+    st.header("What became of the questions?", anchor=False)
     figure(evidence.outcomes(evidence_found.parts), key="outcomes")
     sections = model_view.judges_sections(evidence_found)
     if sections:
-        st.subheader("How well are the answers read?", anchor=False)
+        st.header("How well are the answers read?", anchor=False)
         for name, html in sections:
             figure(html, key=f"judge_{name}")
     if html := model_view.parity_section(evidence_found):
-        st.subheader("Does the fast way of asking change answers?", anchor=False)
+        st.header("Does the fast way of asking change answers?", anchor=False)
         figure(html, key="parity")
 
 lead = model_view.lead(row, evidence_found)
-st.subheader("On the record", anchor=False)
+st.header("On the record", anchor=False)
 figure(tables.facts(model_view.facts(row, lead)), key="facts")
 if lead is not None and (said_by := evidence.notes(lead.record.engine)):
     with st.expander("Notes of the engine"):
         figure(tables.listed(said_by), key="notes")
 
-st.subheader("Reproduce it", anchor=False)
+st.header("Reproduce it", anchor=False)
 again = None if lead is None else reproduction(lead.record)
 if reported:
     figure(charts.note(f"Read the source: {row.get('source') or 'not told'}."), key="source")
@@ -153,7 +153,7 @@ else:
     st.code(again.command, language="bash", wrap_lines=True)
     figure(f'<p class="quiet">{" ".join(escape(need) for need in again.needs)}</p>', key="needs")
 
-st.subheader("Take it home", anchor=False)
+st.header("Take it home", anchor=False)
 downloads.buttons([row], f"ucbench-{run_id}", label="This row")
 if concepts:
     downloads.buttons(

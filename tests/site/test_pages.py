@@ -84,7 +84,7 @@ def test_a_hostile_name_is_escaped_on_every_page(open_app: App, read_figures: Fi
 @pytest.mark.usefixtures("stores")
 def test_a_concept_in_the_address_opens_with_its_answers(open_app: App, read_figures: Figures) -> None:
     app = open_app("app_pages/concepts.py", concept="gun-violence")
-    assert any(heading.value == "Gun violence" for heading in app.subheader)
+    assert any(heading.value == "Gun violence" for heading in app.header)
     shown = read_figures(app)
     assert shown["answers_image"].count('class="read"') == 6
     assert shown["answers_text"].count('class="read"') == 5

@@ -272,7 +272,7 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
     keys = list(dict.fromkeys(key for chart in shown for key in chart.keys))
     columns = {key: column(board, track, key, card.id) for key in [*keys, "perception"]}
     choices = orders(track)
-    st.subheader("Who objects to it?", anchor=False)
+    st.header("Who objects to it?", anchor=False)
     order = linked(
         st.segmented_control, "Order by", choices, key="by", default=choices[0], required=True,
         format_func=lambda key: "Smallest gap" if key == GAP else scale_name(key),
@@ -364,7 +364,7 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
     """A few answers of one model about a concept, the wrong ones first."""
     found = answers_data.sources(board, track)
     here = [run_id for run_id in answers_data.here(found) if not only or run_id in only]
-    st.subheader("Why does a model fail on it?", anchor=False)
+    st.header("Why does a model fail on it?", anchor=False)
     if not here:
         st.info("No answers of these models are in this place.", icon=":material/inventory_2:")
         return
@@ -435,7 +435,7 @@ def _in_context(board: LoadedBoard, card: ConceptCard) -> None:
     places = by_order(columns, keys, keys[0]).tolist() if known.rows else []
     if not places:
         return
-    st.subheader("In a context", anchor=False)
+    st.header("In a context", anchor=False)
     table = tables.grid(
         [
             (known.labels[known.ids[place]], [fraction(columns[key].value[place]) for key in keys])
