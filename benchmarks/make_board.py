@@ -44,6 +44,8 @@ class Models:
 
     names: list[str]
     run_ids: list[str]
+    families: list[str]
+    billions: Floats
     provenances: list[str]
     skill: Floats
     adapted: NDArray[np.bool_]
@@ -65,7 +67,9 @@ def models(n: int, rng: np.random.Generator) -> Models:
         - days / 900 + rng.normal(0, 0.5, n)
     )  # fmt: skip
     run_ids = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
-    return Models(names, run_ids, provenances.tolist(), skill, rng.random(n) < 0.08, days)
+    families, billions = [FAMILIES[place] for place in family], np.array(SIZES, float)[size]
+    adapted = rng.random(n) < 0.08
+    return Models(names, run_ids, families, billions, provenances.tolist(), skill, adapted, days)
 
 
 def template() -> pd.DataFrame:
@@ -201,6 +205,42 @@ def overall(who: Models, lines: pd.DataFrame, values: Floats, rng: np.random.Gen
     return {key: np.round(value, 9) for key, value in found.items()}
 
 
+def places(low: Floats, high: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places that each of several intervals may have: those that meet share them."""
+    first = 1 + len(low) - np.searchsorted(np.sort(low), high, side="right")
+    last = len(high) - np.searchsorted(np.sort(high), low, side="left")
+    return first, last
+
+
+def ranks(who: Models, rows: pa.Table, lines: pd.DataFrame, values: Floats) -> pa.Table:
+    """Balanced accuracy and ranks within each category of unsafe concepts."""
+    table = rows.select(["run_id", "over_refusal", "unranked", "judge", f"{boards.RANK_KEY}_coverage"])
+    told = table.to_pandas().set_index("run_id").loc[who.run_ids].reset_index()
+    found = []
+    for place, (group, category, key) in enumerate(lines[["group", "group_id", "key"]].to_numpy()):
+        if (group, key) != ("category", "image_alignment_strict"):
+            continue
+        frame = pd.DataFrame({"run_id": told["run_id"], "category": category})
+        value = (values[:, place] + 1 - told["over_refusal"].to_numpy()) / 2
+        low, high = interval(value, 200, False)
+        frame[boards.RANK_KEY], frame[f"{boards.RANK_KEY}_low"], frame[f"{boards.RANK_KEY}_high"] = (
+            np.round(value, 9), low, high,
+        )  # fmt: skip
+        frame[f"{boards.RANK_KEY}_coverage"] = told[f"{boards.RANK_KEY}_coverage"]
+        frame[f"{boards.RANK_KEY}_n"] = int(lines["n_items"][place]) + 2250
+        ranked = told["unranked"].isna().to_numpy()
+        first, last = places(low[ranked], high[ranked])
+        frame.loc[ranked, "rank_low"], frame.loc[ranked, "rank_high"] = first, last
+        frame.loc[ranked, "ranked_among"] = int(ranked.sum())
+        found.append(frame[told["judge"].notna()])
+    every = pd.concat(found).sort_values(["run_id", "category"])
+    arrow = {"t": pa.string(), "f": pa.float64(), "i": pa.int64()}
+    schema = pa.schema([(name, arrow[kind]) for name, kind in boards.RANK_TYPES.items()])
+    return pa.table(
+        [pa.array(every[field.name], from_pandas=True).cast(field.type) for field in schema], schema=schema
+    )
+
+
 def board(who: Models, scores: dict[str, Floats], track: str) -> pa.Table:
     """The board's rows in its order, with rank intervals where scores' intervals do not meet."""
     n = len(who.names)
@@ -215,6 +255,8 @@ def board(who: Models, scores: dict[str, Floats], track: str) -> pa.Table:
         revision=[run_id * 2 + run_id[:8] for run_id in who.run_ids], dtype="bfloat16", temperature=0.0,
         top_p=1.0, max_new_tokens=512, seed=0, n_samples=901, n_questions=8850, code_version="0.1.0",
         measured_at=[NEWEST - timedelta(days=int(day)) for day in who.days], seconds=600.0,
+        family=who.families, parameters=who.billions,
+        weights=np.where(who.billions > 50, "closed", np.where(who.billions > 20, "gated", "open")),
         adapter=[f"synthetic/ppo@{'c0ffee' * 6}c0ff" if here else None for here in who.adapted],
         trained_on=[f"{track}/1/train" if here else None for here in who.adapted],
     )  # fmt: skip
@@ -226,8 +268,8 @@ def board(who: Models, scores: dict[str, Floats], track: str) -> pa.Table:
     table.loc[other, "unranked"] = table.loc[other, "provenance"] + ", not measured here"
     ranked = table[table["unranked"].isna()]
     low, high = (ranked[f"balanced_accuracy_{end}"].to_numpy() for end in ("low", "high"))
-    table.loc[ranked.index, "rank_low"] = [1 + int((low > mine).sum()) for mine in high]
-    table.loc[ranked.index, "rank_high"] = [len(ranked) - int((high < mine).sum()) for mine in low]
+    first, last = places(low, high)
+    table.loc[ranked.index, "rank_low"], table.loc[ranked.index, "rank_high"] = first, last
     table.loc[ranked.index, "ranked_among"] = len(ranked)
     table = table.sort_values(
         ["rank_low", boards.RANK_KEY, "model"], ascending=[True, False, True], na_position="last"
@@ -248,9 +290,11 @@ def make(out: Path, n: int = 1000, seed: int = 0, track: str = "pictograms") -> 
     rng = np.random.default_rng(seed)
     who, lines = models(n, rng), template()
     values = told(who, lines, rng)
+    rows = board(who, overall(who, lines, values, rng), track)
     tables = {
-        boards.BOARD: board(who, overall(who, lines, values, rng), track),
+        boards.BOARD: rows,
         boards.BREAKDOWNS: breakdowns(who, lines, values),
+        boards.RANKS: ranks(who, rows, lines, values),
     }
     for name, table in tables.items():
         with atomic_path(out / name) as temporary:

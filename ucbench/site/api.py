@@ -86,6 +86,11 @@ class BoardRow(_Told):
     seed: int | None
     trained_on: str | None = Field(description="Items that it was aligned on; it is scored on others.")
     guard: str | None = Field(description="The format of a guard model, which gives verdicts, not answers.")
+    template: str | None
+    max_pixels: int | None
+    family: str | None
+    parameters: float | None = Field(description="In billions.")
+    weights: str | None = Field(description="open, gated or closed.")
     track: str
     track_version: str
     split: str
