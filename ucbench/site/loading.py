@@ -384,7 +384,7 @@ def emblem(concept_id: str, size: int = 320) -> Image.Image:
 @lru_cache(maxsize=64)
 def drawing(concept_id: str, number: int, size: int = 320) -> Image.Image:
     """A drawing made for a visitor, enlarged for people."""
-    from ucbench.site.trial import SPLIT
+    from ucbench.site.trial.pictures import SPLIT
     from ucbench.tracks.pictograms import EmblemImage
 
     return EmblemImage(concept_id, SPLIT, number).enlarged(size)
