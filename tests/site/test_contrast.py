@@ -139,7 +139,7 @@ def test_no_sheet_has_colours_of_its_own() -> None:
 
 
 def test_the_wordmark_and_the_skip_link() -> None:
-    for name, colours in theme._WORDMARK_COLOURS.items():
+    for name, colours in theme.WORDMARK_COLOURS.items():
         assert list(colours) == [CONFIG[name][key] for key in ("textColor", "blueColor", "orangeColor")]
     ground, ink = re.findall(r"(?:background|color):(#[0-9A-Fa-f]+)", head._SKIP_STYLE)
     assert contrast(ground, ink.replace("#fff", "#FFFFFF")) >= TEXT

@@ -13,7 +13,7 @@ from ucbench import taxonomy
 from ucbench.format import fraction
 from ucbench.metrics.keys import KEYS
 from ucbench.metrics.scores import MACRO, TERMS
-from ucbench.site import changes, footer, frame, head, links, method_view, worked
+from ucbench.site import changes, footer, frame, head, links, method_view, preview, worked
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -75,6 +75,26 @@ def test_the_server_sends_pages_files_and_404() -> None:
     assert "Not found · ucbench" in missing.text
     # Files are not ours to answer: here nobody else does.
     assert client.get("/favicon.png").text == "Not Found"
+
+
+@pytest.mark.usefixtures("stores")
+def test_the_preview_shows_the_first_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from PIL import Image
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    client = TestClient(Starlette(routes=head.routes()))
+    drawn = client.get("/preview.png")
+    assert drawn.headers["content-type"] == "image/png"
+    picture = Image.open(io.BytesIO(drawn.content)).convert("RGB")
+    assert picture.size == preview.SIZE
+    monkeypatch.setenv("UCBENCH_RESULTS", str(tmp_path / "none"))
+    bare = Image.open(io.BytesIO(client.get("/preview.png").content)).convert("RGB")
+    blue = [sum(pixel == (0, 114, 178) for pixel in p.getdata()) for p in (picture, bare)]
+    # Three models more than the wordmark's one dot.
+    assert blue[0] > blue[1] + 3 * 300
 
 
 def test_the_footer_tells_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,10 +157,12 @@ def routes() -> list[BaseRoute]:
     from starlette.routing import Match, Route
     from starlette.types import Scope
 
+    from ucbench.site.preview import preview
+
     class Page(Route):
         def matches(self, scope: Scope) -> tuple[Match, Scope]:
             match, child = super().matches(scope)
             file = "." in child.get("path_params", {}).get("address", "")
             return (Match.NONE, {}) if file else (match, child)
 
-    return [Page("/", page), Page("/{address}", page)]
+    return [Route("/preview.png", preview), Page("/", page), Page("/{address}", page)]

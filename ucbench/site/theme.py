@@ -8,7 +8,7 @@ from pathlib import Path
 ICON = Path(__file__).with_name("static") / "icon.svg"
 
 #: Ink, image and text of each theme, as in `.streamlit/config.toml`.
-_WORDMARK_COLOURS = {"light": ("#1B1E24", "#0072B2", "#D55E00"), "dark": ("#EDEBE6", "#5AB4E8", "#F28E4B")}
+WORDMARK_COLOURS = {"light": ("#1B1E24", "#0072B2", "#D55E00"), "dark": ("#EDEBE6", "#5AB4E8", "#F28E4B")}
 
 #: The letters u c b e n c h as strokes on a grid: x-height 10, baseline at 18.
 _LETTERS = (
@@ -57,7 +57,7 @@ STYLE = """<style>
 
 def wordmark(theme: str | None) -> str:
     """The name with its sign, a dumbbell of image and text, as SVG."""
-    ink, image, text = _WORDMARK_COLOURS["dark" if theme == "dark" else "light"]
+    ink, image, text = WORDMARK_COLOURS["dark" if theme == "dark" else "light"]
     strokes = "".join(f'<path d="{path}"/>' for path in _LETTERS)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="132" height="22" viewBox="0 0 132 22">'
