@@ -197,7 +197,7 @@ def _tokens(one: Answered) -> str:
 def _how(one: Answered) -> str:
     if one.guard:
         return '<span class="aside">the guard’s one verdict on this picture</span>'
-    return f'<span class="aside">by {escape(one.how.replace("_", " "))}</span>' if one.how else ""
+    return f'<span class="aside">read by: {escape(one.how.replace("_", " "))}</span>' if one.how else ""
 
 
 def link_to_model(name: str, run_id: str) -> str:

@@ -161,14 +161,14 @@ def _hardest(board: LoadedBoard, track: str, category: str) -> str:
     title = KEYS[found.chart.keys[0]].title.lower()
     first = hardest.Words(
         _MOSTLY_WRONG.get(found.chart.keys[0], f"Low by most models: {title}"),
-        "share of models below .50",
+        "models below .50",
         title,
         "image" if found.chart.ends[0].about == "image" else "ink",
     )
     second = hardest.Words(
         "Objected to in words, not as an image",
-        "share of models with a gap above 0",
-        "gap, words − image",
+        "models above 0",
+        "gap (words − image)",
         "ink",
         signed=True,
     )
@@ -369,9 +369,10 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
         st.info("No answers of these models are in this place.", icon=":material/inventory_2:")
         return
     names = answers_data.names(board, track, tuple(here))
+    first = _worst(board, track, card, here)
     run_id = linked(
-        st.selectbox, "Answers of", here, key="run", default=here[0], width=380, format_func=names.__getitem__
-    ) or here[0]  # fmt: skip
+        st.selectbox, "Answers of", here, key="run", default=first, width=380, format_func=names.__getitem__
+    ) or first  # fmt: skip
     sheet = _sheet(board, found[run_id])
     if sheet is None:
         return
@@ -394,6 +395,16 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
         + f"{links.link('Try it on this model', 'try', about=card.id, model=_tried(source.row))}</p>"
     )
     figure(html, key="why")
+
+
+def _worst(board: LoadedBoard, track: str, card: ConceptCard, runs: Sequence[str]) -> str:
+    """Of these runs the one that judges the concept worst; the board's first where none was scored on it."""
+    import numpy as np
+
+    places = {run_id: place for place, run_id in enumerate(models(board, track).ids)}
+    scores = column(board, track, view(track).charts[0].keys[0], card.id).value
+    mine = np.array([scores[places[run_id]] if run_id in places else np.nan for run_id in runs])
+    return runs[0] if np.isnan(mine).all() else runs[int(np.nanargmin(mine))]
 
 
 def _sheet(board: LoadedBoard, source: answers_data.Source) -> Sheet | None:
@@ -451,16 +462,14 @@ def _in_context(board: LoadedBoard, card: ConceptCard) -> None:
         "concepts", track=CONTEXTS, concept=card.id,
     )  # fmt: skip
     found = answers_data.sources(board, CONTEXTS)
-    run_id = next((run_id for run_id in answers_data.here(found)), None)
-    said = ""
+    run_id = next((run_id for run_id in answers_data.here(found) if run_id in known.rows), None)
     sheet = _sheet(board, found[run_id]) if run_id else None
+    said = ""
     if sheet is not None and run_id is not None:
-        said = (
-            f'<p class="why">Answers of {model_link(known, run_id)}:</p>'
-            + answers_view.answers(
-                [sheet.at(place) for place in answers_data.in_contexts(sheet, card.id)], {card.id: card.title}
-            )
-            if run_id in known.rows
-            else ""
+        drawn = answers_data.of_emblems(found[run_id].row)
+        said = f'<p class="why">Answers of {model_link(known, run_id)}:</p>' + answers_view.answers(
+            [sheet.at(place) for place in answers_data.in_contexts(sheet, card.id)],
+            {card.id: card.title},
+            picture=lambda sample: answers_view.emblem(CONTEXTS, sample) if drawn else "",
         )
     figure(f'{table}{said}<p class="ways">{more}</p>', key="in_context")

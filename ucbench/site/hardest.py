@@ -74,19 +74,23 @@ class Words:
 
 
 def ranking(found: Sequence[Hard], names: Mapping[str, str], words: Words) -> str:
-    """A line a concept: the share of models as a bar, their median and quartiles on an axis."""
+    """A line a concept: the share of models as a bar, their median and middle half on an axis.
+
+    The axis of a difference begins at -1 where one of them lies below zero.
+    """
     most = max((one.n for one in found), default=0)
+    lowest = -1 if words.signed and any(one.low < 0 for one in found) else 0
     head = (
         f"<h3>{escape(words.title)}</h3>"
-        f'<p class="quiet">{escape(words.share)}; {escape(words.figure)}: median and middle half. '
+        f'<p class="quiet">{escape(words.figure)}: median, and between which half of the models lie. '
         f"{_of_models(found, most)}</p>"
     )
-    seen, rest = _table(found[:SEEN], names, words, most), found[SEEN:]
+    seen, rest = _table(found[:SEEN], names, words, most, lowest), found[SEEN:]
     if not rest:
         return f'<div class="hardest">{head}{seen}</div>'
     fold = (
         f'<details data-keep="{escape(words.title)}"><summary>{count(len(rest))} more</summary>'
-        f"{_table(rest, names, words, most)}</details>"
+        f"{_table(rest, names, words, most, lowest)}</details>"
     )
     return f'<div class="hardest">{head}{seen}{fold}</div>'
 
@@ -97,24 +101,29 @@ def _of_models(found: Sequence[Hard], most: int) -> str:
     return f"Over {models}." if least == most else f"Over {count(least)} to {models}."
 
 
-def _table(found: Sequence[Hard], names: Mapping[str, str], words: Words, most: int) -> str:
-    heads = ("Concept", words.share, f"{words.figure}, median", "quartiles")
-    top = "".join(f'<th scope="col" role="columnheader">{escape(head)}</th>' for head in heads)
-    lines = "".join(_line(one, names[one.id], words, most) for one in found)
+def _table(found: Sequence[Hard], names: Mapping[str, str], words: Words, most: int, lowest: int) -> str:
+    low = "−1" if lowest else "0"
+    head = (
+        '<tr role="row"><th scope="col" role="columnheader">Concept</th>'
+        f'<th scope="col" role="columnheader" class="share">{escape(words.share)}</th>'
+        '<th scope="col" role="columnheader" class="median">median</th>'
+        '<th scope="col" role="columnheader" class="box"><span class="hidden">middle half</span>'
+        f'<span aria-hidden="true"><i>{low}</i><i>1</i></span></th></tr>'
+    )
+    lines = "".join(_line(one, names[one.id], words, most, lowest) for one in found)
     return (
         f'<table role="table"><caption class="hidden">{escape(words.title)}</caption>'
-        f'<thead role="rowgroup" class="hidden"><tr role="row">{top}</tr></thead>'
-        f'<tbody role="rowgroup">{lines}</tbody></table>'
+        f'<thead role="rowgroup">{head}</thead><tbody role="rowgroup">{lines}</tbody></table>'
     )
 
 
-def _line(one: Hard, name: str, words: Words, most: int) -> str:
+def _line(one: Hard, name: str, words: Words, most: int, lowest: int) -> str:
     def at(value: float) -> float:
-        return (value + 1) / 2 if words.signed else value
+        return (value - lowest) / (1 - lowest)
 
     low, high = at(one.low), at(one.high)
     few = f' <span class="quiet">of {count(one.n)}</span>' if one.n != most else ""
-    zero = '<i class="zero"></i>' if words.signed else ""
+    zero = f'<i class="zero" style="left:{percent(at(0))}"></i>' if lowest else ""
     between = f"{fraction(one.low, signed=words.signed)} to {fraction(one.high, signed=words.signed)}"
     return (
         f'<tr role="row"><th scope="row" role="rowheader"><button type="button" data-top '
