@@ -110,8 +110,9 @@ if keys:
         paging.pager(page, "Concepts", key="concepts")
         figure(
             charts.note(
-                "Within a concept its images are resampled; in words a concept is one blank image, known "
-                f"exactly. Separable by Holm's method over all {count(total)} concepts."
+                "Within a concept its images are resampled; named in words, a concept is known exactly. A "
+                "filled mark: the interval leaves zero out, as chance alone would have it for one in twenty "
+                f"of these {count(total)} concepts."
             ),
             key="concepts_note",
         )

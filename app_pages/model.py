@@ -150,7 +150,7 @@ elif again is None or not again.command:
     figure(charts.note("The record of this run is not in this place, so its options are not all known."),
            key="source")  # fmt: skip
 else:
-    st.code(again.command, language="bash", wrap_lines=True)
+    st.code(again.command, language=None, wrap_lines=True)
     figure(f'<p class="quiet">{" ".join(escape(need) for need in again.needs)}</p>', key="needs")
 
 st.header("Take it home", anchor=False)

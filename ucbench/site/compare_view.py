@@ -175,9 +175,17 @@ def _led(table: Table, other: Against, key: str, names: Mapping[str, str]) -> st
     return f"By {title}, {_name(winner, names)} is <b>{fraction(abs(difference.value))}</b> ahead{between}."
 
 
+#: A longer name would drown a sentence; the legend says whose letter it is.
+_SHORT = 32
+
+
 def _name(row: Row, names: Mapping[str, str]) -> str:
-    text = names.get(str(row["run_id"]), tables.name(row))
-    return f'<span class="name">{escape(text)}</span>'
+    """What a sentence calls a model: its name, or its letter where any of the names is long."""
+    text = names[str(row["run_id"])]
+    if all(len(one) <= _SHORT for one in names.values()):
+        return f'<span class="name">{escape(text)}</span>'
+    letter = LETTERS[list(names).index(str(row["run_id"]))]
+    return f'<span class="name" title="{escape(text)}">{letter}</span>'
 
 
 def what_was_compared(table: Table) -> list[str]:
@@ -222,10 +230,11 @@ def legend(rows: Sequence[Row], names: Mapping[str, str]) -> str:
         aside = [tables.identity(row), "" if row["provenance"] == "measured" else str(row["provenance"])]
         meta = escape(" · ".join(part for part in aside if part))
         swap = (
-            '<span class="quiet">the others are set against it</span>'
+            f'<span class="quiet">{"B is" if len(rows) == FEWEST else "the others are"} set against it</span>'
             if letter == LETTERS[0]
             else f'<button type="button" class="quiet" data-choose="first:{escape(run_id)}">'
-            f'Set the others against {letter}<span class="hidden">, {escape(names[run_id])}</span></button>'
+            f"Set {'A' if len(rows) == FEWEST else 'the others'} against {letter}"
+            f'<span class="hidden">, {escape(names[run_id])}</span></button>'
         )
         lines.append(
             f'<li><b class="letter-mark">{letter}</b><span>{link(tables.name(row), "model", run=run_id)}'
@@ -278,7 +287,6 @@ def concepts(table: Table, other: Against, key: str, places: slice) -> str:
     assert other.told.found is not None
     contrasts = other.told.found.by_concept.get(key, {})
     ordered = furthest(contrasts)
-    apart = told_apart(contrasts)
     names = {concept.id: concept for concept in taxonomy.concepts()}
     categories = {category.id: category.name for category in taxonomy.categories()}
     lines = []
@@ -298,8 +306,7 @@ def concepts(table: Table, other: Against, key: str, places: slice) -> str:
                 reference=Reading(contrast.first),
                 other=Reading(contrast.second),
                 contrast=contrast,
-                apart=apart.get(concept_id),
-                aside=f'<span class="aside">answers {answers}</span>',
+                aside=answers,
                 link=link(title, "concepts", concept=concept_id, track=pairs.track_query(table.first))
                 + f'<span class="quiet">{escape(category)}</span>',
                 signed=KEYS[key].signed,
@@ -311,6 +318,7 @@ def concepts(table: Table, other: Against, key: str, places: slice) -> str:
         heads=("Concept", LETTERS[0], other.letter),
         caption=f"Concepts by difference in {KEYS[key].title.lower()}",
         end=score_table.widest(every),
+        last="Answers of",
     )
 
 
@@ -397,15 +405,13 @@ def _changed_most(other: Against) -> str:
     assert other.told.found is not None
     key = "image_alignment"
     contrasts = other.told.found.by_concept.get(key, {})
-    apart = told_apart(contrasts)
     names = {concept.id: concept_title(concept.name) for concept in taxonomy.concepts()}
     lines = []
     for concept_id, contrast in furthest(contrasts)[:MOST_CHANGED]:
         title = names.get(concept_id, concept_id)
         where = link(title, "concepts", concept=concept_id, track=pairs.track_query(other.row))
         lines.append(
-            Pair(title, Reading(contrast.first), Reading(contrast.second), contrast, apart.get(concept_id),
-                 link=where)
+            Pair(title, Reading(contrast.first), Reading(contrast.second), contrast, link=where)
         )  # fmt: skip
     if not lines:
         return ""
@@ -414,4 +420,5 @@ def _changed_most(other: Against) -> str:
         heads=("Concept", "Before", "After"),
         caption="Concepts by their change in image alignment",
         end=score_table.widest(lines),
+        last="",
     )

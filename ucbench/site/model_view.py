@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -93,7 +94,7 @@ def _rank(row: Row) -> str:
 
 
 def _day(when: Any) -> str:
-    return "" if absent(when) or not hasattr(when, "year") else f"{when.day} {when:%b %Y}"
+    return f"{when.day} {when:%b %Y}" if isinstance(when, datetime) and when == when else ""
 
 
 def sentence(row: Row) -> str:
@@ -263,7 +264,7 @@ def other_runs(board: LoadedBoard, row: Row) -> list[Row]:
 
 def _instant(row: Row) -> str:
     when: Any = row.get("measured_at")
-    return "" if absent(when) or not hasattr(when, "isoformat") else str(when.isoformat())
+    return when.isoformat() if isinstance(when, datetime) and when == when else ""
 
 
 def what_differs(row: Row, other: Row) -> str:

@@ -97,9 +97,9 @@ class Pair:
     """One line of differences: a name (of the score, or of the other model), and what was found there.
 
     `reference` and `other` are the scores themselves, of which one side may be missing; `apart` says whether
-    they are separable, None where nothing can be said. `key` is the score, whose colour stands beside the
-    name where it is `named` after it; a `group` begins a part of the table under that name. `link` and `aside`
-    are HTML of ours, in place of the name and behind the verdict.
+    they are separable, None where nothing can be said. `key` is the score, whose colour stands beside
+    the name where it is `named` after it; a `group` begins a part of the table under that name. `link` and
+    `aside` are HTML of ours, in place of the name and behind the verdict.
     """
 
     name: str
@@ -138,15 +138,13 @@ def differences(
     heads: tuple[str, str, str],
     caption: str,
     end: float,
-    verdicts: bool = True,
+    last: str = "Verdict",
 ) -> str:
-    """A line a difference, drawn with its interval around zero. `heads`: first column, reference, other."""
-    titles = (
-        *heads,
-        f"Difference, −{_end(end)} to +{_end(end)}",
-        "95% interval",
-        "Verdict" if verdicts else "",
-    )
+    """A line a difference, drawn with its interval around zero.
+
+    `heads`: first column, reference, other. `last` heads the column of verdicts, or of what stands there.
+    """
+    titles = (*heads, f"Difference, −{_end(end)} to +{_end(end)}", "95% interval", last)
     out = [_top("differences", titles, caption)]
     for pair in pairs:
         if pair.group:
@@ -168,18 +166,27 @@ def _pair(pair: Pair, titles: Sequence[str], end: float) -> str:
     value = "" if found is None else fraction(found.value, signed=True)
     between = "" if found is None else interval(found.low, found.high, signed=True)
     word = "" if pair.apart is None else APART if pair.apart else NOT_APART
-    style = "apart" if pair.apart else "level"
+    style = "apart" if _marked(pair) else "level"
     name = pair.link or f"{mark(pair.key) if pair.named else ''}{escape(pair.name)}"
     figures = "".join(
         f'<td role="cell" class="value"><span class="label">{escape(title)}</span>{_figure(one, signed)}</td>'
         for title, one in zip(titles[1:3], (pair.reference, pair.other), strict=True)
     )
+    drawn = f"<div>{_around_zero(pair, end)}<b>{value}</b></div>"
     return (
         f'<tr role="row" class="{style}"><th scope="row" role="rowheader">{name}</th>{figures}'
-        f'<td role="cell" class="drawn">{_around_zero(pair, end)}<b>{value}</b></td>'
+        f'<td role="cell" class="drawn{"" if found else " absent"}">{drawn}</td>'
         f'<td role="cell" class="between{"" if between else " absent"}">{between}</td>'
         f'<td role="cell" class="verdict-word">{word}{pair.aside}</td></tr>'
     )
+
+
+def _marked(pair: Pair) -> bool:
+    """Whether a mark is filled: separable or, where no verdict is given, an interval that leaves zero out."""
+    if pair.apart is not None or pair.contrast is None:
+        return bool(pair.apart)
+    low, high = pair.contrast.difference.low, pair.contrast.difference.high
+    return low is not None and high is not None and not low <= 0.0 <= high
 
 
 def _figure(one: Reading, signed: bool) -> str:
@@ -199,7 +206,7 @@ def _around_zero(pair: Pair, end: float) -> str:
     bar = ""
     if found.low is not None and found.high is not None:
         bar = f'<i class="whisker ink" style="{span(place(found.low), place(found.high))}"></i>'
-    hollow = "" if pair.apart else " hollow"
+    hollow = "" if _marked(pair) else " hollow"
     return (
         '<div class="plot small" aria-hidden="true"><i class="rail"></i><i class="zero"></i>'
         f'{bar}<i class="dot ink{hollow}" style="left:{percent(place(found.value))}"></i></div>'
