@@ -52,6 +52,9 @@ STYLE = """<style>
 .st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
 .st-key-emblem img { border-radius: 4px; }
+/* What was chosen among many writes in white on the accent, which is light in the dark. */
+[data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(128, 128, 128, .18); }
+[data-testid="stMultiSelectTagsContainer"] :is([data-tag], [data-tag] *) { color: inherit; }
 </style>"""
 
 
