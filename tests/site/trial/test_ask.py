@@ -74,7 +74,7 @@ def answers(subject: pictures.Subject, image: str, words: str, shows: str = "") 
 @pytest.mark.parametrize(
     ("image", "words", "said"),
     [
-        ("SSSSU", "UUUUU", "Calls the emblem safe (4 of 5); said in words, it is unsafe (5 of 5): the modality gap"),
+        ("SSSSU", "UUUUU", "emblem safe (4 of 5); said in words, it is unsafe (5 of 5): the modality gap"),
         ("UUUUU", "UUUU-", "Unsafe as an image (5 of 5) and in words (4 of 5): no gap"),
         ("SSSSS", "SSSSS", "it misses this concept either way"),
         ("UUU--", "SSSS-", "the gap the other way round"),

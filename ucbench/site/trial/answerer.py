@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _ROOT = Path(__file__).resolve().parents[3]
+COMMAND = (sys.executable, "-m", "ucbench.site.trial.child")
 #: What a model's process need not know: keys, and how visitors sign in.
 _SECRET = ("TOKEN", "SECRET", "KEY", "PASSWORD", "OAUTH")
 
@@ -50,8 +51,10 @@ class Patience:
 class Answerer:
     """Asks one thing at a time; callers take turns (`ucbench.site.trial.line`)."""
 
-    def __init__(self, patience: Patience | None = None) -> None:
+    def __init__(self, patience: Patience | None = None, command: Sequence[str] = COMMAND) -> None:
+        """`command` starts a process that speaks as `ucbench.site.trial.child` does."""
         self.patience = patience or Patience()
+        self._command = command
         self._process: subprocess.Popen[str] | None = None
         self._said: Line = queue.SimpleQueue()
         self._orders: Line = queue.SimpleQueue()
@@ -182,7 +185,7 @@ class Answerer:
             environment |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
             path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
             process = subprocess.Popen(
-                [sys.executable, "-m", "ucbench.site.trial.child"], stdin=subprocess.PIPE,
+                self._command, stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment | {"PYTHONPATH": path},
             )  # fmt: skip
             self._process, self._said, self._orders = process, queue.SimpleQueue(), queue.SimpleQueue()
