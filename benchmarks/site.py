@@ -323,7 +323,8 @@ async def crowds(ours: Site, naive: Site, results: Path, n: int, seconds: float)
         [
             (name, str(one["runs"]), str(len(one["errors"])), f"{one['first']:.2f} s",
              f"{one['median'] * 1000:.0f} ms", f"{one['p95'] * 1000:.0f} ms",
-             f"{one['script'] * 1000:.0f} ms", f"{one['cpu']:.0f} s", f"{one['memory']:.2f} MiB", f"{one['peak']:.0f} MiB")
+             f"{one['script'] * 1000:.0f} ms", f"{one['cpu']:.0f} s", f"{one['memory']:.2f} MiB",
+             f"{one['peak']:.0f} MiB")
             for name, one in found.items()
         ],
     )  # fmt: skip
