@@ -24,6 +24,7 @@ _SHEETS = (
     "figure.css",
     "frame.css",
     "queue.css",
+    "leaderboard.css",
     "model.css",
     "concepts.css",
     "answers.css",

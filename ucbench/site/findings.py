@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ucbench.board import NO_RANKING
 from ucbench.format import absent, escape, fraction, interval
+from ucbench.site import links
 from ucbench.site.charts import Dumbbell, Reading, reading
 from ucbench.site.columns import Row
 from ucbench.site.tables import identity, name
@@ -138,7 +139,8 @@ def lines(rows: Sequence[Row], chart: Chart) -> list[Dumbbell]:
             if (first, second) in places:
                 continue
             places[first, second] = len(found)
-        found.append(Dumbbell(name(row), first, second, note(row), row["provenance"] == "reported"))
+        link = links.link(name(row), "model", run=str(row["run_id"]))
+        found.append(Dumbbell(name(row), first, second, note(row), row["provenance"] == "reported", link))
     for key, names in shared.items():
         if len(names) > 1:
             line = found[places[key]]
