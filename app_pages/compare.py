@@ -82,10 +82,10 @@ else:
     st.info(" ".join(dict.fromkeys(other.told.problem for other in table.others)), icon=":material/balance:")
 
 st.header("Score by score", anchor=False)
-figure(compare_view.scores(table), key="scores")
+figure(compare_view.scores(table, names), key="scores")
 if said:
-    figure("".join(f"<div>{charts.note(text)}</div>" for text in compare_view.what_was_compared(table)),
-           key="compared")  # fmt: skip
+    told = "".join(charts.note(text) for text in compare_view.what_was_compared(table))
+    figure(f'<div class="told">{told}</div>', key="compared")
 
 keys = compare_view.within(table)
 if keys:
@@ -112,7 +112,7 @@ if keys:
             charts.note(
                 "Within a concept its images are resampled; named in words, a concept is known exactly. A "
                 "filled mark: the interval leaves zero out, as chance alone would have it for one in twenty "
-                f"of these {count(total)} concepts."
+                f"of these {count(total)} concepts. No interval where a concept has fewer than five images."
             ),
             key="concepts_note",
         )

@@ -243,17 +243,31 @@ def legend(rows: Sequence[Row], names: Mapping[str, str]) -> str:
     return f'<ol class="compared">{"".join(lines)}</ol>'
 
 
-def scores(table: Table) -> str:
-    """Every score, with the differences of the others to the first."""
+def scores(table: Table, names: Mapping[str, str] | None = None) -> str:
+    """Every score, with the differences of the others to the first; side by side where nothing is known."""
+    rows = [table.first, *(other.row for other in table.others)]
+    if not any(other.scores for other in table.others):
+        return score_table.side_by_side(
+            [(key, [_own(row, key) for row in rows]) for key in table.keys],
+            heads=LETTERS[: len(rows)],
+            caption="Scores of the models side by side",
+        )
     lines: list[Pair] = []
     several = len(table.others) > 1
+    names = names or {}
     for key in table.keys:
-        for place, other in enumerate(table.others):
+        place = -1
+        for other in table.others:
             contrast = other.scores.get(key)
             first, second = _readings(table.first, other.row, key, contrast)
+            if several and not second.exists:
+                continue
+            place += 1
             lines.append(
                 Pair(
-                    name=other.letter if several else KEYS[key].title,
+                    name=f"{other.letter}  {names.get(str(other.row['run_id']), '')}".strip()
+                    if several
+                    else KEYS[key].title,
                     reference=first,
                     other=second,
                     contrast=contrast,
@@ -276,10 +290,11 @@ def _readings(first: Row, second: Row, key: str, contrast: Contrast | None) -> t
     """Over the shared questions where those are known, else as the rows have them."""
     if contrast is not None:
         return Reading(contrast.first), Reading(contrast.second)
-    own, other = (
-        reading(*(row.get(f"{key}{part}") for part in ("", "_low", "_high"))) for row in (first, second)
-    )
-    return own, other
+    return _own(first, key), _own(second, key)
+
+
+def _own(row: Row, key: str) -> Reading:
+    return reading(*(row.get(f"{key}{part}") for part in ("", "_low", "_high")))
 
 
 def concepts(table: Table, other: Against, key: str, places: slice) -> str:
@@ -364,16 +379,22 @@ def alignment(base: Row, row: Row) -> str:
     """An aligned model beside the one it was made from: every score, and the concepts that changed most."""
     table = table_of([base, row])
     other = table.others[0]
+    where = link(tables.name(base), "model", run=str(base["run_id"]))
+    if other.told.found is None:
+        beside = score_table.side_by_side(
+            [(key, [_own(base, key), _own(row, key)]) for key in table.keys],
+            heads=("Before", "After"),
+            caption="Scores before and after alignment",
+        )
+        return f'<p class="quiet">Before is {where}.</p>{beside}{charts.note(other.told.problem)}'
     lines = []
     for key in table.keys:
         contrast = other.scores.get(key)
         first, second = _readings(base, row, key, contrast)
         apart = table.apart.get((other.letter, key))
         lines.append(Pair(KEYS[key].title, first, second, contrast, apart, key))
-    where = link(tables.name(base), "model", run=str(base["run_id"]))
-    how = "as its scores are told" if other.told.found is None else "asked the same"
     html = [
-        f'<p class="quiet">Before is {where}, {how}.</p>',
+        f'<p class="quiet">Before is {where}, asked the same questions.</p>',
         score_table.differences(
             lines,
             heads=("Score", "Before", "After"),
@@ -381,9 +402,6 @@ def alignment(base: Row, row: Row) -> str:
             end=score_table.widest(lines),
         ),
     ]
-    if other.told.found is None:
-        html.append(charts.note(other.told.problem))
-        return "".join(html)
     html.append(charts.note(" ".join(what_was_compared_alone(table))))
     changed = _changed_most(other)
     if changed:

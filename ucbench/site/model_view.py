@@ -36,7 +36,7 @@ from ucbench.restricted import is_restricted, run_id_of
 from ucbench.site import charts, evidence, loading, pairs, score_table, tables
 from ucbench.site.board_data import LoadedBoard, joined_runs
 from ucbench.site.charts import Dumbbell, Reading, reading
-from ucbench.site.columns import Row, columns_of
+from ucbench.site.columns import Row, columns_of, filled
 from ucbench.site.links import link
 from ucbench.site.loading import Agreement, Audit, Part
 from ucbench.site.track_views import View, told, view
@@ -297,8 +297,8 @@ def _told(field: str, name: str, value: Any) -> str:
 
 def runs_table(row: Row, others: Sequence[Row]) -> str:
     """This run and the others of its model, the latest first."""
-    keys = [column.key for column in columns_of(str(row["track"]))][:4]
     shown = sorted([row, *others[:MOST_RUNS]], key=_instant, reverse=True)
+    keys = [column.key for column in filled(columns_of(str(row["track"])), shown)][:4]
     head = "".join(
         f'<th scope="col" role="columnheader">{escape(text)}</th>'
         for text in ("Run", "What differs", *(KEYS[key].title for key in keys))
@@ -306,7 +306,7 @@ def runs_table(row: Row, others: Sequence[Row]) -> str:
     lines = []
     for one in shown:
         mine = one is row
-        when = _day(one.get("measured_at")) or "no date"
+        when = _day(one.get("measured_at")) or f"undated, {str(one['run_id'])[:6]}"
         name = (
             f'<span class="here">{escape(when)}</span>'
             if mine

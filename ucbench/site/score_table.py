@@ -31,32 +31,38 @@ class Line:
 
 def scores(lines: Sequence[Line], *, caption: str) -> str:
     """A line a score: its value on an axis from 0 to 1 with the 95% interval, and the figures beside it."""
-    heads = ("Score", "", "Value", "95% interval", "Answers", "Coverage")
-    out = [_top("scores", heads, caption)]
-    for line in lines:
-        signed = KEYS[line.key].signed
-        value, between = line.reading.value, interval(line.reading.low, line.reading.high, signed=signed)
-        figure = fraction(value, signed=signed)
-        if line.reading.is_range:
-            figure, between = between, "range over several models"
-        cells = (
-            ("value", figure),
-            ("between", between),
-            ("n", count(line.n) if line.n else ""),
-            ("n", "" if line.coverage is None else fraction(line.coverage)),
-        )
+    titles = ("Value", "95% interval", "Answers", "Coverage")
+    told = [_told(line) for line in lines]
+    used = [place for place in range(len(titles)) if place == 0 or any(cells[place][1] for cells in told)]
+    out = [_top("scores", ("Score", "", *(titles[place] for place in used)), caption)]
+    for line, cells in zip(lines, told, strict=True):
         out.append(
             f'<tr role="row"><th scope="row" role="rowheader" title="{escape(KEYS[line.key].definition)}">'
             f'{mark(line.key)}{escape(KEYS[line.key].title)}</th><td role="cell" class="drawn">'
             f"{_drawn(line)}</td>"
             + "".join(
                 f'<td role="cell" class="{style}{"" if text else " absent"}">'
-                f'<span class="label">{head}</span>{escape(text)}</td>'
-                for head, (style, text) in zip(heads[2:], cells, strict=True)
+                f'<span class="label">{titles[place]}</span>{escape(text)}</td>'
+                for place, (style, text) in ((place, cells[place]) for place in used)
             )
             + "</tr>"
         )
     return "".join(out) + "</tbody></table>"
+
+
+def _told(line: Line) -> tuple[tuple[str, str], ...]:
+    """The cells of a line: their style and text."""
+    signed = KEYS[line.key].signed
+    value, between = line.reading.value, interval(line.reading.low, line.reading.high, signed=signed)
+    figure = fraction(value, signed=signed)
+    if line.reading.is_range:
+        figure, between = between, "range over several models"
+    return (
+        ("value", figure),
+        ("between", between),
+        ("n", count(line.n) if line.n else ""),
+        ("n", "" if line.coverage is None else fraction(line.coverage)),
+    )
 
 
 def mark(key: str) -> str:
@@ -113,6 +119,30 @@ class Pair:
     group: str = ""
     named: bool = True
     signed: bool = False
+
+
+def side_by_side(
+    lines: Sequence[tuple[str, Sequence[Reading]]], *, heads: Sequence[str], caption: str
+) -> str:
+    """A line a score (by its key), a column a model, each value with its own interval: no comparison."""
+
+    def cell(one: Reading, signed: bool) -> str:
+        between = interval(one.low, one.high, signed=signed)
+        if one.is_range:
+            return f'{escape(between)} <span class="quiet">range</span>'
+        aside = f' <span class="quiet">{escape(between)}</span>' if between else ""
+        return f"{MISSING if one.value is None else fraction(one.value, signed=signed)}{aside}"
+
+    out = [_top("differences beside", ("Score", *heads), caption)]
+    for key, readings in lines:
+        cells = "".join(
+            f'<td role="cell" class="value"><span class="label">{escape(head)}</span>'
+            f"{cell(one, KEYS[key].signed)}</td>"
+            for head, one in zip(heads, readings, strict=True)
+        )
+        title = f"{mark(key)}{escape(KEYS[key].title)}"
+        out.append(f'<tr role="row" class="level"><th scope="row" role="rowheader">{title}</th>{cells}</tr>')
+    return "".join(out) + "</tbody></table>"
 
 
 def widest(pairs: Sequence[Pair]) -> float:
