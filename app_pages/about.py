@@ -88,6 +88,7 @@ with st.container(key="prose_run"):
         "ucbench evaluate path/to/model     # a checkpoint of yours\n"
         "ucbench board verify results       # every figure, again",
         language="sh",
+        wrap_lines=True,
     )
     st.header("Citation", anchor="cite")
     st.markdown("Concepts, questions and scores follow this paper:")

@@ -24,7 +24,7 @@ PAGES = {
     "/compare": ("Do they differ?", "Compare"),
     "/compare?runs={0},{1}": ("Do they differ?", "acme/sharp-vlm and acme/fair-vlm · Compare"),
     "/answers": ("Answers", "Answers"),
-    "/model?run={0}": ("acme/sharp-vlm", "acme/sharp-vlm · Model"),
+    "/model?run={0}": ("acme/sharp-vlm", "acme/sharp-vlm · Pictograms"),
     "/alignment": ("Teaching it to object to what it sees", "Alignment"),
     "/try": ("Try a model", "Try a model"),
     "/submit": (None, "Submit"),
