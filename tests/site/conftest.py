@@ -260,7 +260,7 @@ def chromium() -> str:
 
 
 #: How long a server or a page of a busy machine may take, in seconds.
-PATIENCE = 200
+PATIENCE = int(os.environ.get("UCBENCH_PATIENCE") or 200)
 
 
 @dataclass
