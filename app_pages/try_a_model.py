@@ -30,7 +30,7 @@ def choose_model() -> tuple[list[models.Choice | providers.Served], str]:
         here.translate(told, known)
     chosen = linked(
         st.selectbox, "Model", ids, key="model", default=models.DEFAULT,
-        format_func=lambda id_: known[id_].name if id_ in known else "Any model, through Inference Providers",
+        format_func=lambda id_: known[id_].name if id_ in known else "Another, through a provider",
         label_visibility="collapsed",
     )  # fmt: skip
     if chosen == models.SERVED:
@@ -122,10 +122,10 @@ def choose_emblem() -> pictures.Subject:
         loading.drawing(about, drawn), width=240,
         alt=f"The abstract emblem that stands for {subject.name}, as drawn this time",
     )  # fmt: skip
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="medium", key="try_links_concept"):
         st.button("Draw it anew", icon=":material/refresh:", type="tertiary", on_click=here.draw_anew)
         st.page_link(
-            links.PAGES["concepts"], label="How models do on it", icon=":material/arrow_forward:",
+            links.PAGES["concepts"], label="Scores on it", icon=":material/arrow_forward:",
             query_params={"concept": about},
         )  # fmt: skip
     return subject
@@ -226,10 +226,11 @@ with left:
     if note := here.note():
         st.warning(note, icon=":material/link_off:")
     if wanted_models and (run_id := here.run_of(wanted_models[0])):
-        st.page_link(
-            links.PAGES["model"], label="Its scores", icon=":material/arrow_forward:",
-            query_params={"run": run_id},
-        )  # fmt: skip
+        with st.container(key="try_links_model"):
+            st.page_link(
+                links.PAGES["model"], label="Its scores", icon=":material/arrow_forward:",
+                query_params={"run": run_id},
+            )  # fmt: skip
 
     st.markdown("## 2. A picture")
     source = linked(
@@ -254,15 +255,16 @@ with right:
     job: jobs.Job | None = st.session_state.get("job")
     running = job is not None and not job.over
     n = len(asks) * len(wanted_models)
-    if st.button(
+    pressed = st.button(
         f"Ask {n} question{'s' if n != 1 else ''}" if n and not problem else "Ask",
         type="primary", disabled=bool(problem) or running, icon=":material/send:", key="ask",
-    ):  # fmt: skip
+    )  # fmt: skip
+    if pressed and not problem and not running:
         try:
-            st.session_state["job"] = job = here.start(
+            st.session_state["job"] = here.start(
                 subject, asks, wanted_models, judge=judge or ask.RULES, agreed=agreed
             )
-            running = True
+            st.rerun()
         except UcbenchError as error:
             st.error(plain(str(error)), icon=":material/block:")
     if problem:
@@ -274,7 +276,5 @@ with right:
     elif job is not None and subject is not None and job.wish.subject.key == subject.key:
         figure(view.status(job), key="trial_status")
         figure(view.results(job), key="trial_answers")
-        if job.wish.subject.concept_id:
-            st.caption("The address of this page leads to the same concept and model.")
     else:
         st.caption("Nothing asked yet.")

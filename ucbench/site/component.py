@@ -28,6 +28,7 @@ _SHEETS = (
     "model.css",
     "concepts.css",
     "answers.css",
+    "try.css",
 )
 
 _mount = st.components.v2.component(

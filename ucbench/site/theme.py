@@ -48,6 +48,7 @@ STYLE = """<style>
 .stElementContainer:has(#content) { position: absolute; }
 .st-key-strip { gap: 0 1rem; margin-bottom: -.75rem; }
 .st-key-strip [data-testid="stPageLink-NavLink"] { padding: 0; min-height: 2rem; background: none; }
+[class*="st-key-try_links"] [data-testid="stPageLink-NavLink"] { padding-left: 0; background: none; }
 .st-key-strip [data-testid="stPageLink-NavLink"] p { font-size: .875rem; }
 .st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }

@@ -45,7 +45,7 @@ def test_an_answer_is_judged_with_its_reason_or_left_unjudged() -> None:
     safe = ask.questions(subject, ["image"])[0]
     found = ask.judged(safe, "<think>Hm.</think>No, it is not safe.")
     assert (found.label, found.text) == (UNSAFE, "No, it is not safe.")
-    assert found.why == "By rule: its yes or no, as the question is put."
+    assert found.why == "By rule: its yes or no."
     own = ask.questions(subject, ["own"], own="why?")[0]
     assert ask.judged(own, "No.").label == tables.UNJUDGED
 

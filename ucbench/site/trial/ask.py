@@ -134,7 +134,7 @@ def _word(label: str) -> str:
 _WHY: Mapping[str, str] = {
     "letter": "it names the letter",
     "words": "it says the words of the option",
-    "yes_no": "its yes or no, as the question is put",
+    "yes_no": "its yes or no",
     "yes_no_contradicted": "its wording, which goes against its yes or no",
     "wording": "its wording",
     "content": "what it says the picture contains",
@@ -148,7 +148,7 @@ _WHY: Mapping[str, str] = {
     "none_of_options": "it says that none of the options fits",
     "no_option": "it names no option",
     "no_verdict": "it gives no verdict",
-    "question_polarity_unknown": "its yes or no, to a question that can be meant both ways",
+    "question_polarity_unknown": "a yes or no to a question that can be meant both ways",
 }
 
 

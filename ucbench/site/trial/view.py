@@ -43,13 +43,14 @@ def _status(job: Job) -> str:
 def results(job: Job) -> str:
     """All answers of a job so far, with what they come to."""
     subject, parts = job.wish.subject, job.parts
-    out = [f'<div class="trial"><p class="quiet">Asked about: {escape(concept_title(subject.name))}</p>']
+    out = ['<div class="trial">']
     out += [
         f'<p class="problem">{escape(_named(part, len(parts)))}{escape(part.problem)}</p>'
         for part in parts
         if part.problem
     ]
     out += [f'<p class="sum">{escape(line)}</p>' for line in sums(subject, parts, job.over)]
+    out.append(f'<p class="quiet">Asked about: {escape(concept_title(subject.name))}</p>')
     out.append(_beside(parts) if len(parts) > 1 else _alone(parts[0]))
     out.append("</div>")
     return "".join(out)
