@@ -35,7 +35,7 @@ leaderboard_parts.scope_note(board, shown)
 leaderboard_parts.finding(shown)
 leaderboard_parts.charts(shown)
 
-st.subheader("All scores", anchor=False)
+st.header("All scores", anchor=False)
 weights = own_weights.panel(shown)
 yours = own_weights.scores(shown, weights) if weights else None
 sort, reverse, filters, columns, facts = leaderboard_parts.controls(shown, yours is not None)

@@ -28,6 +28,7 @@ from ucbench.site.leaderboard_view import (
 from ucbench.site.shared import PROVENANCES, track_name, unknown_choice
 from ucbench.site.track_views import Chart, view
 from ucbench.site.url import linked, linked_many
+from ucbench.taxonomy import Category
 from ucbench.taxonomy import categories as taxonomy
 from ucbench.tracks.about import about
 
@@ -78,10 +79,9 @@ def scope_note(board: LoadedBoard, shown: Table) -> None:
         f"results as of {as_of}" if as_of else "",
     ]
     with st.container(key="prose_scope"):
-        figure(drawings.note(" · ".join(part for part in said if part)), key="version")
-        notes = [_scoring_note(shown), _category_note(board, shown)]
-        if note := " ".join(note for note in notes if note):
-            st.caption(note)
+        notes = [f"{' · '.join(part for part in said if part)}.", _scoring_note(shown)]
+        notes.append(_category_note(board, shown))
+        figure(drawings.note(" ".join(note for note in notes if note)), key="scope")
 
 
 def _suite(board: LoadedBoard, scope: Scope) -> str:
@@ -107,7 +107,7 @@ def _scoring_note(shown: Table) -> str:
 def _category_note(board: LoadedBoard, shown: Table) -> str:
     if shown.scope.category is None:
         return ""
-    here = next(one for one in taxonomy() if one.id == shown.scope.category)
+    here = _category(shown.scope.category)
     said = (
         f"All figures are for these concepts, the {len(here.concepts)} of {here.name}, and intervals for "
         "other images of them."
@@ -116,8 +116,8 @@ def _category_note(board: LoadedBoard, shown: Table) -> str:
         said += " Balanced accuracy sets their images against all safe ones."
         if board.ranks is None:
             said += (
-                " This board was built before there were ranks by category: build it anew with "
-                "`ucbench board build` to have them."
+                " This board was built before there were ranks by category; the command ucbench board build "
+                "makes them."
             )
     if shown.left_out:
         one = shown.left_out == 1
@@ -135,7 +135,13 @@ def finding(shown: Table) -> None:
 
 @lru_cache(maxsize=64)
 def _finding(shown: Table) -> str:
-    return findings.sentence(_comparable(shown), view(shown.scope.track))
+    category = shown.scope.category
+    led = "the board" if category is None else f"in {_category(category).name}"
+    return findings.sentence(_comparable(shown), view(shown.scope.track), led)
+
+
+def _category(category: str) -> Category:
+    return next(one for one in taxonomy() if one.id == category)
 
 
 def _comparable(shown: Table) -> list[Row]:
@@ -159,7 +165,7 @@ def charts(shown: Table) -> None:
             format_func=told.__getitem__, label_visibility="collapsed",
         ) or "gap"  # fmt: skip
     if chosen == "seen":
-        st.subheader("Who sees the concept, and calls it safe?", anchor=False)
+        st.header("Who sees the concept, and calls it safe?", anchor=False)
         html, said = _seen(shown)
         figure(html, key="perceived")
         st.caption(said)
@@ -168,7 +174,7 @@ def charts(shown: Table) -> None:
         html, n = _dumbbells(shown, chart)
         if not html:
             continue
-        st.subheader(chart.title, anchor=False)
+        st.header(chart.title, anchor=False)
         figure(html, key=f"dumbbells_{place}" if place else "dumbbells")
         if n > MOST_LINES:
             st.caption(f"The first {MOST_LINES} of {count(n)} models in the board's order.")
@@ -284,17 +290,29 @@ def rows(
     reverse: bool,
     yours: NDArray[np.float64] | None,
 ) -> str:
-    """The rows of a page of the table as HTML."""
-    group = shown.group[here]
+    """The rows of a page of the table as HTML; what many ask for is written once."""
+    own = None if yours is None else tuple(yours[here].tolist())
+    return _written(shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own)
+
+
+@lru_cache(maxsize=64)
+def _written(
+    shown: Table,
+    here: tuple[int, ...],
+    columns: tuple[Column, ...],
+    facts: tuple[Fact, ...],
+    sort: str,
+    reverse: bool,
+    yours: tuple[float, ...] | None,
+) -> str:
+    groups = [int(shown.group[place]) for place in here]
+    # Where all rows were asked the same there is nothing to tell apart.
     heads = {
-        place: shown.groups[group[place]]
-        for place in range(len(here))
-        if shown.groups[group[place]] and (place == 0 or group[place] != group[place - 1])
+        n: shown.groups[group]
+        for n, group in enumerate(groups)
+        if shown.groups[group] and len(shown.groups) > 1 and (n == 0 or group != groups[n - 1])
     }
-    if len(shown.groups) == 1:
-        heads = {}
-    known = {**shown.by_key}
-    named = known[sort].head if sort in known else "your score"
+    named = shown.by_key[sort].head if sort in shown.by_key else "your score"
     drawn = tables.Drawn(
         sort=sort,
         reverse=reverse,
@@ -302,7 +320,7 @@ def rows(
         ranks=shown.has_ranks,
         facts=facts,
         heads=heads,
-        yours=None if yours is None else yours[here].tolist(),
+        yours=yours,
     )
     return tables.board([shown.rows[place] for place in here], columns, drawn)
 
@@ -326,5 +344,5 @@ def legend(shown: Table, weights: Mapping[str, float]) -> None:
             + "."
         )
     if weights:
-        said += f" Your score is the mean of {own_weights.told(shown, weights)}, and gives no rank."
+        said += f" Your score is the weighted mean {own_weights.told(shown, weights)}; it gives no rank."
     st.caption(said + " Press a model for all about it.")

@@ -16,10 +16,12 @@ from ucbench.site.charts import Reading
 
 #: So many marks carry a name, where it fits.
 NAMED = 14
+#: More marks are a crowd and drawn small.
+CROWD = 150
 #: Widths and heights that names are placed for, in CSS pixels: a desk and a phone (static/leaderboard.css).
 _SIZES = {"wide": (960.0, 416.0), "narrow": (310.0, 320.0)}
 #: Type of the names: an average letter, a line.
-_LETTER, _LINE = 6.7, 16.0
+_LETTER, _LINE = 6.4, 16.0
 _LONGEST = {"wide": 34, "narrow": 20}
 _TICKS = ((0, "0"), (25, ".25"), (50, ".50"), (75, ".75"), (100, "1"))
 
@@ -69,7 +71,7 @@ def perceived(marks: Sequence[Mark], *, label: str) -> str:
         for place, style in found.items()
     )
     return (
-        f'<figure class="perceived" role="group" aria-label="{escape(label)}">'
+        f'<figure class="perceived{" crowd" if len(drawn) > CROWD else ""}" role="group" aria-label="{escape(label)}">'
         '<div class="y-title">Image alignment: share of images judged unsafe</div>'
         f'<div class="field">{regions}{ticks}{points}{texts}</div>'
         '<figcaption>Perception: share of images whose concept is named</figcaption></figure>'
@@ -134,22 +136,19 @@ def _placed(marks: Sequence[Mark], size: str) -> dict[int, str]:
         long = _LETTER * len(_short(marks[place].name, size)) + 2
         # Right of the mark, left of it, above and below, in pixels from the lower left.
         tries = (
-            (x + 10, y - 8),
-            (x - 10 - long, y - 8),
-            (x - long / 2, y + 9),
-            (x - long / 2, y - 9 - _LINE),
+            (x + 10, y - 8, f"left:calc({x / width * 100:.2f}% + 10px)"),
+            (x - 10 - long, y - 8, f"right:calc({100 - x / width * 100:.2f}% + 10px)"),
+            (x - long / 2, y + 9, f"left:{x / width * 100:.2f}%;transform:translateX(-50%)"),
+            (x - long / 2, y - 9 - _LINE, f"left:{x / width * 100:.2f}%;transform:translateX(-50%)"),
         )
-        for left, bottom in tries:
+        for left, bottom, style in tries:
             box = (left, bottom, left + long, bottom + _LINE)
             inside = box[0] >= 0 and box[1] >= -4 and box[2] <= width and box[3] <= height + 14
             own = taken[place]
             if inside and not any(_meet(box, other) for other in taken if other is not own):
                 taken.append(box)
                 # Offsets in pixels from the mark hold at any width.
-                found[place] = (
-                    f"left:calc({x / width * 100:.2f}% + {left - x:.0f}px);"
-                    f"bottom:calc({y / height * 100:.2f}% + {bottom - y:.0f}px)"
-                )
+                found[place] = f"{style};bottom:calc({y / height * 100:.2f}% + {bottom - y:.0f}px)"
                 break
     return found
 
