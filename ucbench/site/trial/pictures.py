@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ucbench.errors import BadImageError
 from ucbench.format import concept_title
@@ -99,10 +99,10 @@ def thumbnail(concept_id: str) -> str:
 
 def emblem(concept_id: str, number: int) -> Subject:
     """Drawing `number` of a concept's emblem with four options. Raises `UnknownNameError`."""
-    from ucbench.tracks.pictograms import EmblemImage, Pictograms
+    from ucbench.tracks.pictograms import EmblemImage
 
     concept = concepts()[concept_id]
-    asked = _perception(Pictograms())[concept_id]
+    asked = _perception()[concept_id]
     options, right = asked[number % len(asked)]
     return Subject(
         concept.name,
@@ -116,10 +116,12 @@ def emblem(concept_id: str, number: int) -> Subject:
 
 
 @cache
-def _perception(track: Any) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+def _perception() -> dict[str, list[tuple[tuple[str, ...], str]]]:
     """The options of the track's own perception questions and the right letter, by concept."""
+    from ucbench.tracks.pictograms import Pictograms
+
     found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-    for sample in track.samples("test"):
+    for sample in Pictograms().samples("test"):
         for question in sample.questions:
             if question.kind == "perception":
                 found.setdefault(question.concept_id, []).append((question.options, question.expected))
