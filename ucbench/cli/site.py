@@ -19,8 +19,12 @@ app = typer.Typer()
 def site(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the site listens.")] = 8501,
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
-    results: Results = Path("results"),
-    runs: Annotated[Path, typer.Option("--runs", help="Your own runs, shown on top.")] = Path("runs"),
+    results: Annotated[
+        Path, typer.Option("--results", envvar="UCBENCH_RESULTS", help="Published runs and their board.")
+    ] = Path("results"),
+    runs: Annotated[
+        Path, typer.Option("--runs", envvar="UCBENCH_RUNS", help="Your own runs, shown on top.")
+    ] = Path("runs"),
 ) -> None:
     """Serve the site: the committed results overlaid with your own runs."""
     from ucbench.site import server
