@@ -125,7 +125,7 @@ def test_the_first_tab_leads_past_the_navigation(visit: Callable[..., Any]) -> N
     expect(skip).to_be_focused()
     expect(skip).to_be_in_viewport()
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("/about#content$"))
+    expect(page).to_have_url(re.compile("/about#main-content$"))
     page.keyboard.press("Tab")
     place = page.evaluate(
         "() => { const e = document.activeElement; return [!!e.closest('header'), !!e.closest('.stMain')] }"

@@ -125,12 +125,12 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
 
 
 #: The first thing that the Tab key reaches; `CONTENT` marks where it leads.
-_SKIP = '<a class="skip" href="#content">Skip to the content</a>'
+_SKIP = '<a class="skip" href="#main-content">Skip to the content</a>'
 _SKIP_STYLE = (
     ".skip{position:absolute;left:-99rem;top:0;z-index:1000000;padding:.6rem 1rem;background:#1B1E24;"
     "color:#fff;font:1rem sans-serif}.skip:focus{left:0}"
 )
-CONTENT = '<span id="content" tabindex="-1"></span>'
+CONTENT = '<span id="main-content" tabindex="-1"></span>'
 
 
 def home(request: Request) -> str:
