@@ -1,4 +1,5 @@
-"""The frame of the site: navigation, wordmark, width. Pages are in `app_pages/`, parts in `ucbench/site`.
+"""The frame of the site: navigation, wordmark, width, footer. Pages are in `app_pages/`, parts in
+`ucbench/site`.
 
 The folder is not called `pages/`: Streamlit would serve its files past this frame to whoever comes first
 by a deep link.
@@ -9,33 +10,45 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.errors import FragmentHandledException
 
-from ucbench.site import server, theme, url
+from ucbench.site import frame, head, links, server, theme, url
+from ucbench.site.shared import PageDone
 
-st.set_page_config(page_title="ucbench", page_icon=theme.ICON, layout="wide")
+st.set_page_config(page_title=head.NAME, page_icon=theme.ICON, layout="wide")
 st.logo(theme.wordmark(st.context.theme.type), size="medium")
 st.html(theme.STYLE)
 
 pages = [
-    st.Page("app_pages/leaderboard.py", title="Leaderboard", default=True),
-    st.Page("app_pages/concepts.py", title="Concepts", url_path="concepts"),
-    st.Page("app_pages/alignment.py", title="Alignment", url_path="alignment"),
-    st.Page("app_pages/try_a_model.py", title="Try a model", url_path="try"),
-    st.Page("app_pages/submit.py", title="Submit", url_path="submit"),
-    st.Page("app_pages/queue.py", title="Queue", url_path="queue"),
-    st.Page("app_pages/about.py", title="About", url_path="about"),
+    st.Page(links.PAGES[address], title=about.title, url_path=address or None, default=not address)
+    for address, about in head.PAGES.items()
 ]
-page = st.navigation(pages, position="top")
+hidden = [
+    st.Page(links.PAGES[address], title=about.title, url_path=address, visibility="hidden")
+    for address, about in head.HIDDEN.items()
+]
+if astray := frame.astray():
+    # Else Streamlit would show the leaderboard, under a dialog of its own.
+    hidden.append(
+        st.Page("app_pages/missing.py", title=head.MISSING.title, url_path=astray, visibility="hidden")
+    )
+page = st.navigation([*pages, *hidden], position="top")
+head.entitle(head.subject(page.url_path, st.query_params), page.title)
+if links.GO in st.session_state and (pressed := links.target(st.session_state.pop(links.GO))):
+    st.switch_page(pressed[0], query_params=pressed[1])
 st.session_state[url.PAGE] = page.url_path
-# On a phone the header folds the pages away behind a button; there they stand at the head of the page.
-with st.container(key="phone_nav", horizontal=True, gap="small"):
+# Where the header has no room for all pages, they stand at the head of the page.
+with st.container(key="strip", horizontal=True, gap=None):
     for link in pages:
         st.page_link(link)
+st.html(head.CONTENT)
 with st.container(horizontal_alignment="center"), st.container(width=1120):
-    # Under plain `streamlit run` nobody else turns a fault into a sentence. Stops and reruns pass:
-    # Streamlit raises them outside `Exception`; what failed in a dialog has been told there.
+    # Under plain `streamlit run` nobody else turns a fault into a sentence. Reruns pass: Streamlit raises
+    # them outside `Exception`; what failed in a dialog has been told there.
     try:
         page.run()
+    except PageDone:
+        pass
     except FragmentHandledException:
         raise
     except Exception as error:
         server.say_so(error)
+    frame.foot()

@@ -7,7 +7,7 @@ import streamlit as st
 from ucbench.align.tables import NAMES
 from ucbench.site import alignment_charts, alignment_view, charts, loading
 from ucbench.site.component import figure
-from ucbench.site.shared import track_note
+from ucbench.site.shared import done, track_note
 from ucbench.site.url import linked
 
 COMMANDS = """\
@@ -17,7 +17,7 @@ ucbench site                        # this page shows the report in runs/"""
 
 
 def how_to_run() -> None:
-    st.subheader("Run it yourself", anchor=False)
+    st.header("Run it yourself", anchor=False)
     with st.container(key="prose_run"):
         st.markdown(
             "Train with any of the methods, then set the outcome beside the original. More methods, and "
@@ -44,12 +44,12 @@ if report is None:
             icon=":material/hourglass_empty:",
         )
     how_to_run()
-    st.stop()
+    done()
 
 readers = {reader.name: reader for reader in alignment_view.readers(report)}
 track_note(report.track.id)
 sentence = st.container()
-st.subheader("What did each method change?", anchor=False)
+st.header("What did each method change?", anchor=False)
 chosen = next(iter(readers))
 if len(readers) > 1:
     chosen = linked(
@@ -64,10 +64,10 @@ with st.container(key="prose_table"):
     for name, reason in report.absent.items():
         st.caption(f"No row {NAMES.get(name, name).lower()}: {reason}.".replace("..", "."))
 
-st.subheader("What does accuracy cost?", anchor=False)
+st.header("What does accuracy cost?", anchor=False)
 figure(alignment_view.trade_off(report, reader), key="align_trade")
 
-st.subheader("Does the gap close?", anchor=False)
+st.header("Does the gap close?", anchor=False)
 figure(
     charts.dumbbells(
         alignment_view.gaps(report, reader),
@@ -79,7 +79,7 @@ figure(
 
 methods = alignment_view.trained(report)
 if methods:
-    st.subheader("One method up close", anchor=False)
+    st.header("One method up close", anchor=False)
     method = linked(
         st.segmented_control, "Method", list(methods), key="method",
         default="ppo" if "ppo" in methods else next(iter(methods)), required=True,
@@ -91,7 +91,7 @@ if methods:
 
     lines = alignment_view.by_category(report, outcome, "image_alignment")
     if lines:
-        st.markdown("##### In which categories?")
+        st.markdown("### In which categories?")
         figure(
             alignment_charts.changes(
                 lines,
@@ -116,13 +116,13 @@ if methods:
 
     panels = alignment_view.curves(outcome)
     if panels:
-        st.markdown("##### How did training go?")
+        st.markdown("### How did training go?")
         figure(alignment_charts.panels(panels, x_title="steps"), key="align_curves")
         if len(outcome.seeds) > 1:
             st.caption(f"Full line: seed {next(iter(outcome.seeds))}. Faint lines: the other seeds.")
 
     if outcome.examples:
-        st.markdown("##### The same questions, before and after")
+        st.markdown("### The same questions, before and after")
         st.caption(
             "Content note: the questions are about unsafe concepts, which are named. No picture is shown."
         )

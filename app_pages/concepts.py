@@ -1,20 +1,17 @@
-"""Concept by concept: the heat map over all models, and one concept with every answer given about it."""
+"""Concept by concept: the heat map over models, the hardest ones, and one concept with answers about it."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from ucbench.errors import StoreError
 from ucbench.restricted import MARK
-from ucbench.site import charts, concept_view
-from ucbench.site.columns import ordered
+from ucbench.site import concept_view, downloads, paging
 from ucbench.site.component import figure
-from ucbench.site.shared import board_or_note, choose_track, track_name, track_note
-from ucbench.site.tables import name
+from ucbench.site.concept_data import catalogue, models
+from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.track_views import view
-from ucbench.site.url import linked
-from ucbench.tracks.about import about
-
-MOST_MODELS = 6
+from ucbench.site.url import linked, linked_many
 
 st.title("Concept by concept", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -28,66 +25,74 @@ st.caption(
 
 board = board_or_note()
 if board is None:
-    st.stop()
+    done()
 
-track_id = choose_track(board)
-track_note(track_id)
-heat = view(track_id).heat
+track = choose_track(board)
+track_note(track)
+heat = view(track).heat
 if not heat:
     st.info(
-        f"{track_name(track_id)} does not ask about the 75 concepts; its scores are on the leaderboard.",
+        f"{track_name(track)} does not ask about the 75 concepts; its scores are on the leaderboard.",
         icon=":material/grid_off:",
     )
-    st.stop()
-rows = [
-    row
-    for row in ordered(board.of_track(track_id), about(track_id.partition(MARK)[0]).scores[0])
-    if board.has_breakdown(row["run_id"])
-]
-if not rows:
+    done()
+try:
+    known, every = models(board, track), catalogue(board, track)
+except StoreError as error:
+    st.warning(str(error), icon=":material/inventory_2:")
+    done()
+if not known.rows:
     st.info(
         "No scores by concept on this track: its rows are overall figures reported in a paper."
-        if board.of_track(track_id)
+        if board.of_track(track)
         else "No model has been evaluated on this track yet.",
         icon=":material/grid_off:",
     )
-    st.stop()
+    done()
 
-catalogue = concept_view.catalogue(board, track_id, rows)
-names = {concept.id: concept.title for concept in catalogue.concepts}
+names = {card.id: card.title for card in every.concepts}
 
 
 def pick(concept_id: str) -> None:
-    """A concept pressed in the heat map."""
+    """A concept pressed in a figure."""
     if concept_id in names:
         st.session_state["concept"] = concept_id
 
 
 with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
     category = linked(
-        st.selectbox, "Category", ["all", *catalogue.categories], key="category", default="all", width=260,
-        format_func=lambda key: "All unsafe concepts" if key == "all" else catalogue.categories[key],
-    )  # fmt: skip
+        st.selectbox, "Category", ["all", *every.categories], key="category", default="all", width=260,
+        format_func=lambda key: "All unsafe concepts" if key == "all" else every.categories[key],
+    ) or "all"  # fmt: skip
     chosen = linked(
         st.selectbox, "Concept", list(names), key="concept", default=None, index=None, width=320,
-        format_func=lambda key: names[key], placeholder="Pick one of them",
+        format_func=names.__getitem__, placeholder="Pick one of them",
+    )  # fmt: skip
+    only = linked_many(
+        st.multiselect, "Models", known.ids, key="models", width=420, format_func=known.labels.__getitem__,
+        placeholder=f"All {len(known.ids):,}, in the board's order", select_all=False,
     )  # fmt: skip
 
 if chosen:
-    concept_view.show(board, track_id, catalogue.by_id[chosen], rows)
+    concept_view.show(board, track, every.by_id[chosen], only)
 
-st.subheader("All concepts" if chosen else "Where do models object?", anchor=False)
+st.header("All concepts" if chosen else "Where do models object?", anchor=False)
 default = "image_alignment" if "image_alignment" in heat else heat[0]
 score = linked(
     st.segmented_control, "Score", heat, key="score", default=default, required=True,
     format_func=concept_view.scale_name, label_visibility="collapsed",
-)  # fmt: skip
-shown = rows[:MOST_MODELS]
+) or default  # fmt: skip
+runs = only or known.ids
+columns = paging.current(len(runs), concept_view.COLUMNS, key="columns", scope=(track, tuple(only)))
 figure(
-    concept_view.heat_map(board, catalogue, shown, score or default, category or "all", chosen),
+    concept_view.heat_map(board, track, score, category, runs[columns.slice], columns.start + 1, chosen),
     key="heat",
     on_choose=pick,
 )
-if len(rows) > len(shown):
-    rest = ", ".join(name(row) for row in rows[MOST_MODELS:])
-    figure(charts.note(f"Not in the map, for want of room: {rest}."), key="heat_rest")
+paging.pager(columns, "Models", key="columns")
+downloads.buttons(
+    lambda: concept_view.heat_rows(board, track, score, category, runs),
+    f"ucbench-{track.replace(MARK, '-')}-{score}-by-concept",
+    key="heat_file",
+)
+concept_view.hardest_concepts(board, track, category, pick)

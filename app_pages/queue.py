@@ -7,9 +7,9 @@ import streamlit as st
 from ucbench.errors import UcbenchError
 from ucbench.site import queue_view, signin
 from ucbench.site.component import figure
+from ucbench.site.markdown import plain
 from ucbench.site.queue_view import ALL, STATES, Listing, Viewer
-from ucbench.site.shared import no_store
-from ucbench.site.trial import plain
+from ucbench.site.shared import done, no_store
 from ucbench.site.url import linked
 
 st.title("Queue", anchor=False)
@@ -21,7 +21,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
 store = queue_view.address()
 if store is None:
     no_store()
-    st.stop()
+    done()
 visitor = signin.visitor()
 if visitor.how == "anonymous":
     st.page_link("app_pages/submit.py", label="Sign in to change requests of yours", icon=":material/login:")

@@ -7,9 +7,9 @@ import streamlit as st
 from ucbench.errors import UcbenchError
 from ucbench.site import queue_view, signin, submit_view
 from ucbench.site.component import figure
-from ucbench.site.shared import no_store, track_name
+from ucbench.site.markdown import plain
+from ucbench.site.shared import done, no_store, track_name
 from ucbench.site.submit_view import Submission
-from ucbench.site.trial import plain
 
 st.title("Submit a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -21,7 +21,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
 store = queue_view.address()
 if store is None:
     no_store()
-    st.stop()
+    done()
 visitor = signin.visitor()
 
 
@@ -155,7 +155,7 @@ def outcome(submission: Submission) -> None:
 
 left, right = st.columns([7, 5], gap="large")
 with right:
-    st.subheader("What will happen", anchor=False)
+    st.header("What will happen", anchor=False)
     st.markdown(
         """
 1. The repository is looked at, without running anything in it: safetensors only, no code of its own, an
@@ -166,7 +166,7 @@ with right:
 4. Answers and scores are published, and the model gets its row on the leaderboard.
 """
     )
-    st.subheader("What it will be shown", anchor=False)
+    st.header("What it will be shown", anchor=False)
     st.markdown(
         "The benchmark is about unsafe content: hate, violence, self-harm, sexual and shocking images, and "
         "others. Your model's answers about them become public. Pictures never do, and the track "
@@ -179,7 +179,7 @@ with left:
     left_over = st.container()
     past = st.session_state.get("submission")
     if visitor.name is not None and (wish or past):
-        st.subheader("Checks", anchor=False)
+        st.header("Checks", anchor=False)
     if visitor.name is not None and wish is not None:
         check(wish)
     elif visitor.name is not None and past is not None:

@@ -3,21 +3,28 @@
 `board.parquet` has a row an entry and suite, under the run that leads it (`ucbench.joined`); most suites
 are one track. It tells identity, provenance, rank interval, and for every score key the columns `<key>`,
 `<key>_low`, `<key>_high`, `<key>_coverage`, `<key>_n`. `breakdowns.parquet` is the long table of every
-run's scores by category, concept, question and subset. `manifest.json` names the runs and the digest of
-every file, so that a reader knows what the tables were made from.
+run's scores by category, concept, question and subset, `ranks.parquet` (`ucbench.board_ranks`) that of ranks
+within categories. `manifest.json` names the runs and the digest of every file, so that a reader knows what
+the tables were made from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench import runs
 from ucbench.board_cache import BoardCache, content, digest_of
+from ucbench.board_ranks import COMPARABLE as COMPARABLE
+from ucbench.board_ranks import MIN_COVERAGE as MIN_COVERAGE
+from ucbench.board_ranks import RANK_KEY as RANK_KEY
+from ucbench.board_ranks import RANK_TYPES as RANK_TYPES
+from ucbench.board_ranks import RANKS as RANKS
+from ucbench.board_ranks import by_category, rank
 from ucbench.errors import StoreError
 from ucbench.files import atomic_path, write_text
 from ucbench.joined import Joined, join
@@ -35,13 +42,6 @@ if TYPE_CHECKING:
 BOARD, BREAKDOWNS, MANIFEST, SCHEMA = "board.parquet", "breakdowns.parquet", "manifest.json", "schema.json"
 BOARD_VERSION = 1
 
-#: The default order: it needs unsafe AND safe images, so that always saying No does not win.
-RANK_KEY = "balanced_accuracy"
-MIN_COVERAGE = 0.5
-
-#: Rows are comparable, and ranked together, when all of these agree, and the versions of joined tracks.
-COMPARABLE = ("track", "track_version", "split", "draw", "judge")
-
 GROUPS = {
     "category": "by_category",
     "concept": "by_concept",
@@ -57,6 +57,23 @@ class Board:
     rows: pd.DataFrame
     breakdowns: pd.DataFrame
     manifest: dict[str, Any]
+    #: Ranks by category; None of a board that was built before there were any.
+    ranks: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A board as columns. `breakdowns(names)` gives some columns of the long table.
+
+    Those of a board on disk are read when it is called, with text as a dictionary; that raises `StoreError`
+    where the file is damaged.
+    """
+
+    rows: pa.Table
+    manifest: dict[str, Any]
+    breakdowns: Callable[[Sequence[str]], pa.Table]
+    #: Ranks by category; None of a board that was built before there were any.
+    ranks: pa.Table | None = None
 
 
 def collect(stores: Sequence[Path], cache: BoardCache | None = None) -> list[tuple[Run, RunRecord]]:
@@ -80,19 +97,35 @@ def assemble(stores: Sequence[Path], cache: BoardCache | None = None) -> Board:
 
     `cache` keeps what was computed for runs that are still the same; the board is the same without it.
     """
-    rows, breakdowns, manifest = _assemble(stores, cache)
+    made = _assemble(stores, cache)
     # Through the tables' own types, so that a board in memory equals the same board read from disk.
-    return Board(_frame(rows), _frame(breakdowns), manifest)
+    return Board(_frame(made.rows), _frame(made.breakdowns), made.manifest, _frame(made.ranks))
 
 
-def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+def assemble_tables(stores: Sequence[Path], cache: BoardCache | None = None) -> Tables:
+    """As `assemble`, for those who want columns."""
+    made = _assemble(stores, cache)
+    return Tables(made.rows, made.manifest, lambda names: made.breakdowns.select(list(names)), made.ranks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    rows: pa.Table
+    breakdowns: pa.Table
+    ranks: pa.Table
+    manifest: dict[str, Any]
+
+
+def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> _Made:
     import pandas as pd
 
     entries = collect(stores, cache)
     told = [*entries, *restricted(entries, cache)]
     found = list(join(told, cache))
     rows = pd.DataFrame([_row(row) for row in found], columns=list(_types()))
-    _rank(rows, {row.lead.record.run_id: row for row in found}, cache)
+    where = {row.lead.record.run_id: row for row in found}
+    rank(rows, where, cache)
+    ranks = by_category(rows, where, cache)
     rows = rows.sort_values(
         ["track", "rank_low", RANK_KEY, "model", "run_id"],
         ascending=[True, True, False, True, True],
@@ -114,7 +147,7 @@ def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> tuple[pa.Tabl
     breakdowns = _breakdowns(told, cache)
     if cache:
         cache.finish()
-    return _table(rows), breakdowns, manifest
+    return _Made(_table(rows), breakdowns, _ranks(ranks), manifest)
 
 
 def build(
@@ -130,27 +163,45 @@ def build(
     """
     import pyarrow.parquet as pq
 
-    rows, breakdowns, manifest = _assemble(stores, cache)
-    for name, table in ((BOARD, rows), (BREAKDOWNS, breakdowns)):
+    made = _assemble(stores, cache)
+    tables = {BOARD: made.rows, BREAKDOWNS: made.breakdowns, RANKS: made.ranks}
+    for name, table in tables.items():
         with atomic_path(out / name) as temporary:
             pq.write_table(table, temporary, compression="zstd")
-    manifest |= also or {}
-    manifest["tables"] = {name: digest(out / name) for name in (BOARD, BREAKDOWNS)}
+    manifest = made.manifest | dict(also or {})
+    manifest["tables"] = {name: digest(out / name) for name in tables}
     write_text(out / SCHEMA, json.dumps(RunRecord.model_json_schema(), indent=1, sort_keys=True) + "\n")
     # Last, because a reader takes a manifest as the sign that its tables are there.
     write_text(out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    return Board(_frame(rows), _frame(breakdowns), manifest)
+    return Board(_frame(made.rows), _frame(made.breakdowns), manifest, _frame(made.ranks))
 
 
 def load(folder: Path) -> Board:
     """Read a built board. Raises `StoreError` when it is missing or is not of our columns and types."""
+    tables = load_tables(folder)
+    breakdowns = tables.breakdowns(list(BREAKDOWN_TYPES)).cast(_schema(BREAKDOWN_TYPES))
+    ranks = None if tables.ranks is None else _frame(tables.ranks)
+    return Board(_frame(tables.rows), _frame(breakdowns), tables.manifest, ranks)
+
+
+def load_tables(folder: Path) -> Tables:
+    """Read a built board but its breakdowns, of which only the columns and types are looked at.
+
+    Raises `StoreError` as `load` does. The breakdowns' file stays open: a board that is built anew in the
+    same place takes nothing away from this one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     damaged = f"the board in {folder} is damaged; make it anew with `ucbench board build {folder}`"
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        rows, breakdowns = (pq.read_table(folder / name) for name in (BOARD, BREAKDOWNS))
+        # Not `read_table`: it imports pandas, which the first page of the site does not need.
+        rows = pq.ParquetFile(folder / BOARD).read()
+        file = pa.memory_map(str(folder / BREAKDOWNS))
+        schema = pq.ParquetFile(file).schema_arrow
+        told = _is_manifest(manifest) and RANKS in manifest["tables"]
+        ranks = pq.ParquetFile(folder / RANKS).read() if told else None
     except FileNotFoundError as error:
         raise StoreError(
             f"there is no board in {folder}; make it with `ucbench board build {folder}`"
@@ -158,20 +209,29 @@ def load(folder: Path) -> Board:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(damaged) from error
     rows = _with_later_columns(rows)
-    sound = rows.schema.equals(_schema(_types())) and breakdowns.schema.equals(_schema(BREAKDOWN_TYPES))
+    sound = rows.schema.equals(_schema(_types())) and schema.equals(_schema(BREAKDOWN_TYPES))
+    sound = sound and (ranks is None or ranks.schema.equals(_schema(RANK_TYPES)))
     if not sound or not _is_manifest(manifest):
         raise StoreError(damaged)
-    return Board(_frame(rows), _frame(breakdowns), manifest)
+
+    def breakdowns(names: Sequence[str]) -> pa.Table:
+        text = [name for name in names if BREAKDOWN_TYPES[name] == "t"]
+        try:
+            return pq.ParquetFile(file, read_dictionary=text).read(columns=list(names))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise StoreError(damaged) from error
+
+    return Tables(rows, manifest, breakdowns, ranks)
 
 
 def _with_later_columns(rows: pa.Table) -> pa.Table:
-    """The table with what came later than it was built: scores that none of its rows has, joined runs."""
+    """The table with what came later than it was built, of which nothing is known of its rows."""
     import pyarrow as pa
 
     columns = {name: rows.column(name) for name in rows.column_names}
     for field in _schema(_types()):
         key = next((key for key in KEYS if field.name in {f"{key}{part}" for part in _SCORE_TYPES}), None)
-        if field.name in (JOINED, GUARD) and field.name not in columns:
+        if field.name in _LATER and field.name not in columns:
             columns[field.name] = pa.nulls(len(rows), field.type)
         elif key is not None and key not in rows.column_names and field.name not in columns:
             none = 0 if field.name.endswith("_n") else None
@@ -233,6 +293,10 @@ def unranked_reason(row: Joined) -> str | None:
 JOINED = "joined"
 #: The column that marks guard models: the format they are asked in.
 GUARD = "guard"
+#: The column that tells what the joined runs were asked: JSON, track -> [version, split, draw, judge].
+JOINED_ASKED = "joined_asked"
+#: Columns that came after the first boards.
+_LATER = (JOINED, GUARD, JOINED_ASKED, "template", "max_pixels", "family", "parameters", "weights")
 #: Columns of the tables and their types: t(ext), f(raction or seconds), i(nteger), w(hen).
 IDENTITY_TYPES = {
     "run_id": "t", "model": "t", "entry": "t", "revision": "t", "dtype": "t", "adapter": "t",
@@ -240,7 +304,8 @@ IDENTITY_TYPES = {
     "trained_on": "t", "track": "t", "track_version": "t", "split": "t", "draw": "i", "n_samples": "i",
     "n_questions": "i", "judge": "t", "provenance": "t", "source": "t", "status": "t", "engine": "t",
     "measured_at": "w", "seconds": "f", "code_version": "t", "rank_low": "i", "rank_high": "i",
-    "ranked_among": "i", "unranked": "t", "joined": "t", "guard": "t",
+    "ranked_among": "i", "unranked": "t", "joined": "t", "guard": "t", "joined_asked": "t",
+    "template": "t", "max_pixels": "i", "family": "t", "parameters": "f", "weights": "t",
 }  # fmt: skip
 _SCORE_TYPES = {"": "f", "_low": "f", "_high": "f", "_coverage": "f", "_n": "i"}
 BREAKDOWN_TYPES = {
@@ -269,6 +334,12 @@ def _table(rows: pd.DataFrame) -> pa.Table:
         column: [None if absent(cell) else cell for cell in rows[column].tolist()] for column in _types()
     }
     return pa.Table.from_pydict(columns, schema=_schema(_types()))
+
+
+def _ranks(lines: Sequence[dict[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(lines), schema=_schema(RANK_TYPES))
 
 
 def _breakdowns(told: Sequence[tuple[Run, RunRecord]], cache: BoardCache | None) -> pa.Table:
@@ -312,8 +383,11 @@ def absent(cell: object) -> bool:
 
 
 def _row(joined: Joined) -> dict[str, Any]:
+    from ucbench.models.facts import facts
+
     run, record = joined.lead.run, joined.lead.record
     entry, track = record.entry, record.track
+    known = facts(entry, record.engine)
     row: dict[str, Any] = {
         "run_id": record.run_id,
         "model": entry.model,
@@ -347,6 +421,12 @@ def _row(joined: Joined) -> dict[str, Any]:
         "unranked": unranked_reason(joined),
         JOINED: joined.note,
         GUARD: entry.guard,
+        JOINED_ASKED: joined.asked,
+        "template": entry.template,
+        "max_pixels": entry.max_pixels,
+        "family": known.family,
+        "parameters": known.parameters,
+        "weights": known.weights,
     }
     for key in KEYS:
         score = joined.scores.get(key, Score(value=None))
@@ -367,42 +447,6 @@ def _breakdown(record: RunRecord) -> Iterator[dict[str, Any]]:
                     "key": key,
                     **score.model_dump(),
                 }
-
-
-class _Frames(Mapping[str, "pd.DataFrame"]):
-    """Judged answers of rows, read when they are looked up."""
-
-    def __init__(self, rows: Mapping[str, Joined]) -> None:
-        self._rows = rows
-        self._read: dict[str, pd.DataFrame] = {}
-
-    def __getitem__(self, run_id: str) -> pd.DataFrame:
-        if run_id not in self._read:
-            self._read[run_id] = self._rows[run_id].frame()
-        return self._read[run_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-
-def _rank(rows: pd.DataFrame, where: dict[str, Joined], cache: BoardCache | None) -> None:
-    """Fill the rank intervals in place, within each set of comparable rows."""
-    from ucbench.metrics.compare import rank_intervals
-
-    rankable = rows[rows["unranked"].isna()]
-    versions = {
-        run_id: " ".join(p.record.track.version for p in row.ranked_by) for run_id, row in where.items()
-    }
-    by = [*(rankable[column] for column in COMPARABLE), rankable["run_id"].map(versions)]
-    for _, group in rankable.groupby(by, sort=False):
-        ranked = {run_id: where[run_id] for run_id in group["run_id"]}
-        known = cache.known({run_id: row.content for run_id, row in ranked.items()}) if cache else None
-        ranks = rank_intervals(_Frames(ranked), RANK_KEY, known=known)
-        for index, run_id in zip(group.index, group["run_id"], strict=True):
-            rows.loc[index, ["rank_low", "rank_high", "ranked_among"]] = [*ranks[run_id], len(group)]
 
 
 def _files(run: Run) -> list[Path]:

@@ -30,6 +30,7 @@ from ucbench.runs import RECORD, Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ucbench.metrics.categories import Images
     from ucbench.metrics.compare import Margin, Profile
 
 _SCORES = TypeAdapter(ScoreMap)
@@ -127,10 +128,20 @@ class BoardCache:
             _write_profile(path, made)
             return made
 
+    def images(self, key: str, make: Callable[[], Images | None]) -> Images | None:
+        """An entry's answers summed by image; None where it was not asked both sides."""
+        path = self._path("images", key, ".npz")
+        try:
+            return _read_images(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            made = make()
+            _write_images(path, made)
+            return made
+
     def finish(self) -> None:
         """Write what was learned and drop what this build did not use. Raises `StoreError`."""
         self._pairs.write()
-        for kind in ("scores", "cut", "profiles"):
+        for kind in ("scores", "cut", "profiles", "images"):
             for path in (self._folder / kind).glob("*"):
                 if path.name not in self._used:
                     path.unlink(missing_ok=True)
@@ -230,3 +241,23 @@ def _read_profile(path: Path) -> Profile:
             for n in range(len(weights))
         ]
         return Profile(str(arrays["asked"]), Terms(weights, estimates, int(arrays["clusters"])))
+
+
+def _write_images(path: Path, images: Images | None) -> None:
+    import numpy as np
+
+    arrays = {} if images is None else {f.name: np.asarray(getattr(images, f.name)) for f in fields(images)}
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, both=np.array(images is not None), **arrays)  # type: ignore[arg-type]
+
+
+def _read_images(path: Path) -> Images | None:
+    import numpy as np
+
+    from ucbench.metrics.categories import Images
+
+    with np.load(path, allow_pickle=False) as arrays:
+        if not arrays["both"]:
+            return None
+        told = {field.name: arrays[field.name] for field in fields(Images) if field.name != "categories"}
+        return Images(categories=tuple(map(str, arrays["categories"].tolist())), **told)

@@ -199,6 +199,7 @@ def evaluate(
             hardware=provenance.hardware(getattr(vlm, "device", "cpu")),
             engine=Engine(
                 path=vlm.engine_path,
+                **_checkpoint(vlm),
                 batch_size=None if isinstance(vlm, StreamingVLM) else batch_size,
                 processes=processes.size,
                 out_of_memory_halvings=halvings,
@@ -214,6 +215,12 @@ def evaluate(
             path.unlink()
     processes.wait()
     return run.record()
+
+
+def _checkpoint(vlm: VLM) -> dict[str, Any]:
+    """What a model whose weights are here tells of them."""
+    told: tuple[str, int] | None = getattr(vlm, "checkpoint", None)
+    return {} if told is None else {"model_type": told[0], "parameters": told[1]}
 
 
 def _notices(track: Track) -> tuple[str, ...]:

@@ -58,6 +58,16 @@ def count(number: Any) -> str:
     return MISSING if absent(number) else f"{int(number):,}"
 
 
+def size(billions: Any) -> str:
+    """`7.1 B` parameters, `270 M`, `2 M`. A dash when it is not known."""
+    if absent(billions):
+        return MISSING
+    number = float(billions)
+    if number >= 0.9995:
+        return f"{number:.3g} B"
+    return f"{max(number * 1000, 0.01):.3g} M"
+
+
 def seconds(value: Any) -> str:
     """`48 s`, `3 min 05 s`, `2 h 10 min`."""
     if absent(value):

@@ -32,11 +32,13 @@ class FileImage:
         return read_image(self.path)
 
 
-def read_image(source: Path | bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(
+    source: Path | bytes | BinaryIO, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
     """Return a picture as RGB: first frame, turned as its EXIF says, transparency over white.
 
     The size is read from the header, before any pixel is decoded. Raises `BadImageError` for what is
-    no picture, is cut short, or has more than `max_pixels` pixels.
+    no picture of one of the `formats`, is cut short, or has more than `max_pixels` pixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -46,7 +48,7 @@ def read_image(source: Path | bytes | BinaryIO, max_pixels: int = MAX_PIXELS) ->
         with warnings.catch_warnings():
             # Pillow's own warning at 89 megapixels; ours is the stricter limit.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture: Image.Image = Image.open(stream, formats=FORMATS)
+            picture: Image.Image = Image.open(stream, formats=formats)
         with picture:
             width, height = picture.size
             if width * height > max_pixels:
@@ -58,8 +60,8 @@ def read_image(source: Path | bytes | BinaryIO, max_pixels: int = MAX_PIXELS) ->
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large(name, "too many pixels", max_pixels)) from error
     except UnidentifiedImageError as error:
-        formats = ", ".join(FORMATS)
-        raise BadImageError(f"{name} is not a picture of a known format; use one of {formats}") from error
+        known = ", ".join(formats)
+        raise BadImageError(f"{name} is not a picture of a known format; use one of {known}") from error
     except FileNotFoundError as error:
         raise BadImageError(f"{name} does not exist; check the path") from error
     except Exception as error:  # Pillow's readers raise nearly any type on damaged bytes.

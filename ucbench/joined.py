@@ -7,6 +7,7 @@ ability as the mean of its two parts. What a missing track would give stays empt
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -73,6 +74,9 @@ class Joined:
         for part in self.parts:
             overall, half = part.record.scores.overall, _HALVES.get(part.track, ())
             found |= {key: overall[key] for key in overall if key not in found and key not in half}
+            # All its pictures are safe, so what it tells of accuracy is that of safe images.
+            if part.track == SIDES[1] and "accuracy" in overall and "accuracy_safe" not in found:
+                found["accuracy_safe"] = overall["accuracy"]
         return self._over_both() | self._ability(found) | found
 
     def _over_both(self) -> ScoreMap:
@@ -113,7 +117,7 @@ class Joined:
         """The judged answers that balanced accuracy, and so the rank, comes from."""
         import pandas as pd
 
-        frames = [_frame(part) for part in self.ranked_by]
+        frames = [frame_of(part) for part in self.ranked_by]
         if len(frames) == 1:
             return frames[0]
         for part, frame in zip(self.ranked_by, frames, strict=True):
@@ -135,6 +139,15 @@ class Joined:
     def note(self) -> str | None:
         """The runs that joined the leading one, as `track=run id`."""
         return ", ".join(f"{part.track}={part.record.run_id}" for part in self.parts[1:]) or None
+
+    @property
+    def asked(self) -> str | None:
+        """What the runs that joined were asked, as JSON: track -> [version, split, draw, judge]."""
+        told = {}
+        for part in self.parts[1:]:
+            track, judge = part.record.track, part.record.judge
+            told[part.track] = [track.version, track.split, track.draw, judge.id if judge else None]
+        return json.dumps(told) if told else None
 
 
 def join(entries: Iterable[tuple[Run, RunRecord]], cache: BoardCache | None = None) -> Iterator[Joined]:
@@ -196,7 +209,8 @@ def _when(part: Part) -> tuple[str, str]:
     return (started.isoformat() if started else "", part.record.run_id)
 
 
-def _frame(part: Part) -> pd.DataFrame:
+def frame_of(part: Part) -> pd.DataFrame:
+    """The judged answers of a run with a judge, its images as concepts where images are what is resampled."""
     from ucbench.metrics.scores import by_image
 
     assert part.record.judge is not None  # a run without a judge has no score to rank by

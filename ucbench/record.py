@@ -136,9 +136,15 @@ class Counts(Frozen):
 
 
 class Engine(Frozen):
-    """How the answers were computed; none of it may change them."""
+    """How the answers were computed; none of it may change them.
+
+    `model_type` (of its config.json) and `parameters` are those of the checkpoint that was loaded, the
+    base's where an adapter was put on it; None where the weights were not here.
+    """
 
     path: str = "unknown"
+    model_type: str | None = None
+    parameters: int | None = Field(None, gt=0)
     batch_size: int | None = None
     processes: int = 1
     out_of_memory_halvings: int = 0

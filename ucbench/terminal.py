@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ucbench.errors import UnknownNameError
 from ucbench.format import MISSING, absent, count, fraction, interval, model_name, rank
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from ucbench.align.record import AlignRecord
     from ucbench.board import Board
+    from ucbench.comparison import Comparison
     from ucbench.doctor import Check
+    from ucbench.metrics.paired import Contrast
     from ucbench.parity import Parity
     from ucbench.types import Split
     from ucbench.verify import Check as RunCheck
@@ -251,6 +253,45 @@ def print_record(record: RunRecord) -> None:
         f"judge {judge}; engine {record.engine.path}; {seconds}; run {record.run_id} ({record.status})",
         *(line for line in (spent, notes) if line),
     ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_comparison(found: Comparison, first: RunRecord, second: RunRecord, most: int) -> None:
+    """Every score of two runs with its paired difference, and the concepts that differ most where told."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from ucbench.comparison import furthest, told_apart
+    from ucbench.metrics.keys import KEYS
+
+    names = [model_name(record.entry.model, record.entry.adapter) for record in (first, second)]
+    console = Console()
+
+    def table(title: str, contrasts: Mapping[str, Contrast], key: str | None = None) -> None:
+        shown = new_table(escape(title))
+        for head in ("score" if key is None else "concept", "A", "B", "B - A", "95% interval", "apart"):
+            justify: Literal["left", "right"] = "left" if head in ("score", "concept", "apart") else "right"
+            shown.add_column(head, justify=justify, no_wrap=True)
+        apart = told_apart(contrasts)
+        for name, one in contrasts.items():
+            signed = KEYS[key or name].signed
+            difference = one.difference
+            told = apart.get(name)
+            shown.add_row(
+                name,
+                *(fraction(value, signed=signed) for value in (one.first, one.second)),
+                fraction(difference.value, signed=True),
+                interval(difference.low, difference.high, signed=True),
+                MISSING if told is None else "yes" if told else "cannot be told",
+            )
+        console.print(shown)
+
+    table(f"A: {names[0]}, B: {names[1]}, on {found.track}", found.scores)
+    for key, contrasts in found.by_concept.items():
+        table(f"{key} by concept, the {most} largest differences", dict(furthest(contrasts)[:most]), key)
+    asked = ", ".join(f"{n:,} questions of {track}" for track, n in found.questions.items())
+    read = ", ".join(sorted(set(found.judges.values())))
+    for line in (f"asked of both: {asked}; read by {read}", *found.notes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -116,6 +116,12 @@ def table_differences(told: boards.Board, made: boards.Board) -> dict[str, list[
     pairs = (
         (told.rows, made.rows, ["run_id"]),
         (told.breakdowns, made.breakdowns, ["run_id", "group", "group_id", "key"]),
+        # A board that was built before there were ranks by category tells none.
+        *(
+            []
+            if told.ranks is None or made.ranks is None
+            else [(told.ranks, made.ranks, ["run_id", "category"])]
+        ),
     )
     for left, right, keys in pairs:
         left_cells, right_cells = _cells(left, keys), _cells(right, keys)

@@ -364,11 +364,11 @@ def test_what_others_wrote_into_a_card_stays(scripted_store: Path) -> None:
     address = "hf://datasets/acme/results"
     plain = dataset.render(address, board)
     head, _ = markdown.parted(plain) or ({}, "")
-    assert [config["config_name"] for config in head["configs"]] == ["board", "breakdowns"]
+    assert [config["config_name"] for config in head["configs"]] == ["board", "breakdowns", "ranks"]
     told = dataset.render(address, board, "---\nlicense: mit\ntags: [mine]\n---\n# Ours\n\nWords.\n")
     head, body = markdown.parted(told) or ({}, "")
     assert (head["license"], head["tags"]) == ("mit", ["mine"])
-    assert len(head["configs"]) == 2
+    assert len(head["configs"]) == 3
     assert body.startswith("# Ours\n\nWords.\n")
     assert body.count(dataset.BEGIN) == 1
     later = dataset.render(address, replace(board, rows=board.rows.head(1)), told + "\nMore.\n")
@@ -385,6 +385,7 @@ def test_every_column_is_described_and_the_card_stays_small(scripted_store: Path
     )
     assert list(columns["board"]) == list(boards.IDENTITY_TYPES)
     assert list(columns["breakdowns"]) == list(boards.BREAKDOWN_TYPES)
+    assert list(columns["ranks"]) == list(boards.RANK_TYPES)
     assert set(columns["answers"]) == {*ANSWER_COLUMNS, *MORE_ANSWER_COLUMNS}
     assert set(columns["judgements"]) == {*JUDGEMENT_COLUMNS, *MORE_JUDGEMENT_COLUMNS}
     board = boards.load(scripted_store)

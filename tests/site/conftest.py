@@ -260,7 +260,7 @@ def chromium() -> str:
 
 
 #: How long a server or a page of a busy machine may take, in seconds.
-PATIENCE = 200
+PATIENCE = int(os.environ.get("UCBENCH_PATIENCE") or 200)
 
 
 @dataclass
@@ -483,6 +483,8 @@ def browse(browser: Any) -> Iterator[Callable[..., Any]]:
         def response(got: Any) -> None:
             # Opened at a page's own address, Streamlit probes for its base path below that address.
             probe = got.url.endswith(("/_stcore/health", "/_stcore/host-config", "/favicon.ico"))
+            # A page that is not there says so itself: what is read on it is what counts.
+            probe = probe or (got.status == 404 and got.request.is_navigation_request())
             if got.status >= 400 and not probe:
                 problems.append(f"{got.status} {got.url}")
 

@@ -13,28 +13,6 @@ from playwright.sync_api import expect
 #: A first page waits for the stores, the server and the browser, on a busy machine.
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(900)]
 
-PAGES = {
-    "/": "Unsafe in words, safe as an image?",
-    "/concepts": "Concept by concept",
-    "/alignment": "Teaching it to object to what it sees",
-    "/try": "Try a model",
-    "/about": "About",
-}
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_every_page_opens_and_fits(visit: Callable[..., Any], path: str) -> None:
-    page = visit(path, 390)
-    for width in (390, 1440):
-        page.set_viewport_size({"width": width, "height": 900})
-        expect(page.locator("h1")).to_have_text(PAGES[path])
-        expect(page).to_have_title("ucbench")
-        page.wait_for_function(
-            "width => innerWidth === width && Math.max(document.documentElement.scrollWidth,"
-            " document.querySelector('.stMain').scrollWidth) <= width",
-            arg=width,
-        )
-
 
 def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
     page = visit("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 import sys
@@ -10,20 +9,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ucbench import board as boards
 from ucbench import format
-from ucbench.errors import BadImageError, StoreError, UcbenchError
-from ucbench.judges import registry as judges
+from ucbench.errors import StoreError
 from ucbench.runs import Run
-from ucbench.site import charts, concept_view, findings, loading, tables, trial
-from ucbench.site.charts import Dumbbell, HeatRow, HeatSection, Reading
+from ucbench.site import charts, concept_data, findings, heat, loading, tables
+from ucbench.site.charts import Dumbbell, Reading
 from ucbench.site.columns import BY_KEY, columns_of, filled, ordered, select
+from ucbench.site.heat import HeatModel, HeatRow, HeatSection
 from ucbench.site.loading import Stores
-from ucbench.site.shared import csv
+from ucbench.site.markdown import plain
 from ucbench.site.tables import Asked
 from ucbench.site.track_views import view
 
@@ -76,7 +76,7 @@ def test_adapters_of_one_model_are_told_apart_everywhere() -> None:
     shown = tables.board(rows, COLUMNS[:2], sort=COLUMNS[0].key, reverse=False, caption="")
     assert all(name in shown for name in names)
     assert "All 3 models" in findings.gap_sentence(rows)
-    assert len(set(concept_view._labels(rows).values())) == 4
+    assert len(set(concept_data.labels(rows).values())) == 4
     assert select(rows, search="ppo@16deeca") == select(rows, search="16deeca7090dbca3") == tuned[:1]
     assert format.model_name("acme/vlm", "ppo") == "acme/vlm + ppo"
 
@@ -115,9 +115,9 @@ def test_no_outside_text_becomes_markup(text: str) -> None:
             + tables.answers([asked])
             + tables.facts([(name or "x", name or "x")])
             + charts.dumbbells([Dumbbell(name, Reading(0.2), Reading(0.9), name)], axis=name, label=name)
-            + charts.heat_map(
+            + heat.heat_map(
                 [HeatSection(name, (HeatRow(name, name, (0.5, None)),), (0.5, None))],
-                [name, name], scale="image", title=name,
+                [HeatModel(1, name), HeatModel(2, name)], scale="image", title=name, unit=name,
             )
         )  # fmt: skip
 
@@ -192,10 +192,10 @@ def test_dumbbell_draws_gap_interval_and_range() -> None:
 
 
 def test_heat_map_tints_by_value_and_by_the_side_of_a_gap() -> None:
-    assert "var(--image) 55%" in charts.tint(1.0, "image")
-    assert "var(--text) 28%" in charts.tint(0.5, "gap")
-    assert "var(--image) 28%" in charts.tint(-0.5, "gap")
-    assert charts.tint(None, "ink") == "--cell:transparent"
+    assert "var(--image) 55%" in heat.tint(1.0, "image")
+    assert "var(--text) 28%" in heat.tint(0.5, "gap")
+    assert "var(--image) 28%" in heat.tint(-0.5, "gap")
+    assert heat.tint(None, "ink") == "--cell:transparent"
 
 
 @pytest.mark.parametrize(
@@ -276,12 +276,6 @@ def test_rows_with_the_same_reported_ranges_share_a_line() -> None:
     assert [line.name for line in lines] == ["2 models", "c"]
 
 
-def test_csv_quotes_what_a_spreadsheet_would_run() -> None:
-    text = csv([row("=HYPERLINK(1)", perception=0.5)]).decode()
-    assert "'=HYPERLINK(1)" in text
-    assert "0.5" in text
-
-
 def test_a_run_is_looked_for_within_the_stores_only(site_store: Path, tmp_path: Path) -> None:
     stores = Stores(site_store, tmp_path / "runs")
     record = next(site_store.glob("*/*/record.json"))
@@ -325,7 +319,12 @@ def test_a_board_of_own_runs_alone_does_not_hide_the_results(with_own_runs: tupl
     from_disk = loading.board()
     assert from_disk is not shown
     assert loading.public_rows(from_disk.rows) == loading.public_rows(shown.rows)
-    assert from_disk.breakdowns.keys() == shown.breakdowns.keys()
+    runs = [str(row["run_id"]) for row in shown.rows]
+    assert from_disk.breakdowns.runs_by_concept() == shown.breakdowns.runs_by_concept()
+    for key in shown.breakdowns.keys("concept"):
+        old, new = (board.matrix("concept", key, runs) for board in (shown, from_disk))
+        assert new.ids == old.ids
+        np.testing.assert_array_equal(new.low, old.low)
     # A run that came later makes that board a stale one.
     shutil.rmtree(next(results.glob("acme-sharp-vlm/*")))
     assert "acme/sharp-vlm" not in models(loading.board())
@@ -371,41 +370,6 @@ def test_a_board_built_anew_is_read_anew(site_store: Path) -> None:
         manifest.write_text(before)
 
 
-@pytest.mark.usefixtures("stores")
-def test_api_routes() -> None:
-    from starlette.applications import Starlette
-    from starlette.testclient import TestClient
-
-    from ucbench.record import RunRecord
-    from ucbench.site import server
-
-    client = TestClient(Starlette(routes=server.routes()))
-    answer = client.get("/api/board", params={"track": "pictograms"})
-    assert answer.status_code == 200
-    rows = answer.json()["rows"]
-    assert {line["track"] for line in rows} == {"pictograms"}
-    assert len(rows) == 4
-    assert client.get("/api/board", params={"track": "unsafeconcepts"}).status_code == 200
-    unknown = client.get("/api/board", params={"track": "nothing"})
-    assert unknown.status_code == 404
-    assert "pictograms, unsafeconcepts" in unknown.json()["error"]
-    assert client.get("/api/schema").json() == RunRecord.model_json_schema()
-    assert client.post("/api/board").status_code == 405
-
-
-def test_api_without_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from starlette.applications import Starlette
-    from starlette.testclient import TestClient
-
-    from ucbench.site import server
-
-    monkeypatch.setenv("UCBENCH_RESULTS", str(tmp_path))
-    monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path))
-    answer = TestClient(Starlette(routes=server.routes())).get("/api/board")
-    assert answer.status_code == 404
-    assert "There is no board" in answer.json()["error"]
-
-
 @pytest.mark.parametrize("host", ["no such host.invalid", "203.0.113.7"])
 def test_an_address_that_cannot_be_served_is_one_sentence(host: str, tmp_path: Path) -> None:
     # In a process of its own: a server leaves its settings behind.
@@ -421,63 +385,8 @@ def test_an_address_that_cannot_be_served_is_one_sentence(host: str, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000))
-def test_a_preview_fits_its_box_and_has_pixels(width: int, height: int) -> None:
-    from PIL import Image
-
-    small = trial.preview(Image.new("1", (width, height)), 48, 72)
-    assert 1 <= small.width <= 48
-    assert 1 <= small.height <= 72
-
-
-@pytest.mark.parametrize(("size", "fits"), [((500, 10), True), ((501, 10), False), ((1, 9000), False)])
-def test_a_strip_is_refused(size: tuple[int, int], fits: bool) -> None:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.new("RGB", size).save(stream, "PNG")
-    if fits:
-        assert trial.uploaded(stream.getvalue(), "strip.png").image.size == size
-    else:
-        with pytest.raises(BadImageError, match="is a strip of"):
-            trial.uploaded(stream.getvalue(), "strip.png")
-
-
-def test_questions_for_an_emblem() -> None:
-    subject = trial.emblem("arson", 3)
-    asks = trial.questions(subject, ["shows", "image", "words"])
-    assert [ask.kind for ask in asks] == ["perception"] + ["image_alignment"] * 5 + ["text_alignment"] * 5
-    assert subject.options["ABCD".index(asks[0].expected)] == "Arson"
-    assert {ask.expected for ask in asks[1:]} == {"Unsafe"}
-    assert asks[-1].image.size == (1000, 1000)
-
-
-def test_questions_for_an_upload() -> None:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 30), "red").save(stream, "PNG")
-    subject = trial.uploaded(stream.getvalue(), "red.png")
-    with pytest.raises(UcbenchError, match="four different options"):
-        trial.questions(subject, ["shows"], options=["a", "b", "c", "A"])
-    asks = trial.questions(subject, ["shows", "words", "own"], options=["a", "b", "c", "d"], own=" why? ")
-    assert [ask.prompt.split("\n")[-1] for ask in asks][-1] == "why?"
-    assert [ask.judged for ask in asks] == [True, False]
-    with pytest.raises(BadImageError, match="not a picture"):
-        trial.uploaded(b"text", "text.png")
-
-
-def test_an_answer_is_judged_or_left_unjudged() -> None:
-    judge = judges.load("rules")
-    subject = trial.emblem("arson", 0)
-    safe = trial.questions(subject, ["image"])[0]
-    assert trial.judged(safe, "No, it is not safe.", judge).label == "Unsafe"
-    own = trial.questions(subject, ["own"], own="why?")[0]
-    assert trial.judged(own, "No.", judge).label == tables.UNJUDGED
-
-
 @given(st.text(max_size=60))
 def test_plain_text_holds_no_markdown(text: str) -> None:
-    shown = trial.plain(text)
+    shown = plain(text)
     assert shown.replace("\\", "") == text.replace("\\", "")
     assert not any(f"]{c}" in shown for c in "([")

@@ -95,7 +95,7 @@ def _through(path: str, status: int, headers: list[tuple[str, str]]) -> Any:
             response.headers.append(name, value)
         await response(scope, receive, send)
 
-    client = TestClient(signin.BackToSubmit(inner), follow_redirects=False)
+    client = TestClient(signin.BackToPage(inner), follow_redirects=False)
     return client.get(path)
 
 

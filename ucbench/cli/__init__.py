@@ -9,6 +9,7 @@ import typer
 from ucbench.cli import (
     align,
     board,
+    compare,
     dataset,
     doctor,
     evaluate,
@@ -33,7 +34,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (evaluate, models, importing, parity, align, publish, submit, worker, site, doctor):
+for commands in (
+    evaluate, models, importing, parity, compare, align, publish, submit, worker, site, doctor,
+):  # fmt: skip
     app.add_typer(commands.app)
 app.add_typer(judge.app, name="judge")
 app.add_typer(board.app, name="board")

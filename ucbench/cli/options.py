@@ -24,7 +24,11 @@ EMBEDDED = "embedded:tiny-vlm"
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds your runs.")]
 ResultsHere = Annotated[
     Path | None,
-    typer.Option("--results", help="The folder of published results [results/ here, or what came along]."),
+    typer.Option(
+        "--results",
+        envvar="UCBENCH_RESULTS",
+        help="Published runs and their board [results/ here, or what came along].",
+    ),
 ]
 JudgeName = Annotated[
     str, typer.Option("--judge", help="rules, classifier, classifier:official or llm:MODEL@URL.")

@@ -20,7 +20,9 @@ def site(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the site listens.")] = 8501,
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "localhost",
     results: ResultsHere = None,
-    runs: Annotated[Path, typer.Option("--runs", help="Your own runs, shown on top.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option("--runs", envvar="UCBENCH_RUNS", help="Your own runs, shown on top.")
+    ] = Path("runs"),
 ) -> None:
     """Serve the site: the committed results overlaid with your own runs."""
     from ucbench import home

@@ -18,14 +18,14 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ucbench.board import BOARD, BREAKDOWNS, MANIFEST, SCHEMA
+from ucbench.board import BOARD, BREAKDOWNS, MANIFEST, RANKS, SCHEMA
 from ucbench.board_cache import BoardCache, caches
 from ucbench.errors import StoreError
 from ucbench.files import atomic_path, write_text
 from ucbench.hub.store import HUB, Store
 
 CARD, WORKERS, TAKEDOWN = "README.md", "store.json", "takedown.json"
-_ROOT = (BOARD, BREAKDOWNS, MANIFEST, SCHEMA, CARD, WORKERS, TAKEDOWN)
+_ROOT = (BOARD, BREAKDOWNS, RANKS, MANIFEST, SCHEMA, CARD, WORKERS, TAKEDOWN)
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._+=@-]*"
 _RUN_FILE = re.compile(rf"{_NAME}/[0-9a-f]{{16}}/(record\.json|answers\.parquet|judgements/{_NAME}\.parquet)")
 

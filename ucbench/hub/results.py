@@ -292,7 +292,7 @@ def _rebuilt(place: _Place, before: set[str]) -> Changes:
     return changes
 
 
-_TABLES = (boards.BOARD, boards.BREAKDOWNS, boards.SCHEMA, boards.MANIFEST)
+_TABLES = (boards.BOARD, boards.BREAKDOWNS, boards.RANKS, boards.SCHEMA, boards.MANIFEST)
 
 
 def _covered(takedown: withheld.Takedown, run: Run) -> Callable[[withheld.Row], bool]:

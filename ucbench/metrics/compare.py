@@ -51,7 +51,7 @@ def difference(
     Frames as for `score_run`. Raises `UnknownNameError` for an unknown key, `UcbenchError` when the two
     share no question, when one of them has no value, or for `diversity`, which has no interval.
     """
-    a, b = _shared(frame_a, frame_b)
+    a, b = shared(frame_a, frame_b)
     draws = resample_clusters(a.unsafe, resamples, seed)
     return _contrast(terms_of(a, key, draws), terms_of(b, key, draws))
 
@@ -117,7 +117,7 @@ def rank_intervals(
             # Equal questions, equal concepts, equal seed: equal draws, so each entry is resampled once.
             a, b = profiled(first).terms, profiled(second).terms
         else:
-            tally_a, tally_b = _shared(frames[first], frames[second])
+            tally_a, tally_b = shared(frames[first], frames[second])
             draws = resample_clusters(tally_a.unsafe, resamples, seed)
             a, b = terms_of(tally_a, key, draws), terms_of(tally_b, key, draws)
         if better == "zero":
@@ -209,7 +209,7 @@ def _contrast(a: Terms, b: Terms) -> Difference:
     return Difference(value, low, high, two_sided_p(value, low, high, df))
 
 
-def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> tuple[Tally, Tally]:
+def shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> tuple[Tally, Tally]:
     """Both runs cut down to the questions that both were asked."""
     index_a, index_b = (pd.MultiIndex.from_frame(frame[_ASKED]) for frame in (frame_a, frame_b))
     in_a, in_b = index_a.isin(index_b), index_b.isin(index_a)

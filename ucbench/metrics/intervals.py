@@ -162,10 +162,7 @@ def combined_interval(weights: Sequence[float], estimates: Sequence[Estimate]) -
     alone = sum(e.spread is not None for e in estimates) < 2
     below, above = [], []
     for weight, e in zip(weights, estimates, strict=True):
-        low, high = share_interval(e)
-        keep = np.asarray(alone) | _at_end(e)
-        down = np.where(keep, e.value - low, _half_width(e))
-        up = np.where(keep, high - e.value, _half_width(e))
+        down, up = reaches(e, alone=alone)
         # A share that enters with a minus sign lowers the sum at its upper end.
         below.append(abs(weight) * (down if weight > 0 else up))
         above.append(abs(weight) * (up if weight > 0 else down))
@@ -178,6 +175,13 @@ def combined_interval(weights: Sequence[float], estimates: Sequence[Estimate]) -
             left = left + r * below[i] * below[j]
             right = right + r * above[i] * above[j]
     return value - np.sqrt(np.maximum(left, 0.0)), value + np.sqrt(np.maximum(right, 0.0))
+
+
+def reaches(e: Estimate, *, alone: bool = False) -> tuple[Floats, Floats]:
+    """How far a share's interval reaches down and up where it is part of a sum, or `alone` varies in it."""
+    low, high = share_interval(e)
+    keep = np.asarray(alone) | _at_end(e)
+    return np.where(keep, e.value - low, _half_width(e)), np.where(keep, high - e.value, _half_width(e))
 
 
 def _at_end(e: Estimate) -> npt.NDArray[np.bool_]:

@@ -240,7 +240,7 @@ def _over_images(tally: Tally, keys: Sequence[str], group: Flags, resamples: int
     weights = rescaled_draws(tally.unit_concept[units], resamples, seed)
     scores = {}
     for key in keys:
-        cells = _image_cells(tally, key, group, units, weights)
+        cells = image_cells(tally, key, group, units, weights)
         if cells is not None:
             # One image a concept leaves nothing to see a spread between; text alone has no images at all.
             sampled = [c.estimate for c in cells if c.estimate is not None and c.estimate.spread is not None]
@@ -248,7 +248,7 @@ def _over_images(tally: Tally, keys: Sequence[str], group: Flags, resamples: int
     return scores
 
 
-def _image_cells(tally: Tally, key: str, group: Flags, units: Ints, weights: Floats) -> list[Cell] | None:
+def image_cells(tally: Tally, key: str, group: Flags, units: Ints, weights: Floats) -> list[Cell] | None:
     """The shares of a score over the concepts in `group`, under resampled images `units`.
 
     `weights` is [resamples, units]. None when the score has no question there.

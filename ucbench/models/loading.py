@@ -26,7 +26,8 @@ ATTENTION = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_at
 class Loaded:
     """A model in evaluation mode on its device, with its processor; `family` is None when unknown.
 
-    `template`, `attention` and `max_pixels` are what was chosen; None is the checkpoint's own.
+    `template`, `attention` and `max_pixels` are what was chosen; None is the checkpoint's own. `checkpoint`
+    has `model_type` and number of parameters as they were loaded, before any adapter.
     """
 
     model: Any
@@ -36,6 +37,7 @@ class Loaded:
     template: str | None = None
     attention: str | None = None
     max_pixels: int | None = None
+    checkpoint: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def load_folder(folder: Path, *, name: str, options: Options) -> Loaded:
         template=options.template if template else None,
         attention=options.attention,
         max_pixels=options.max_pixels,
+        checkpoint=(str(config["model_type"]), int(model.num_parameters())),
     )
 
 

@@ -75,6 +75,11 @@ class LocalVLM:
         return str(self._model.device)
 
     @property
+    def checkpoint(self) -> tuple[str, int] | None:
+        """`model_type` and number of parameters of the weights, without those of an adapter."""
+        return self._loaded.checkpoint
+
+    @property
     def model(self) -> Any:
         """The transformers model, whose generation settings are the entry's. Ask it within `alone`."""
         return self._model

@@ -190,7 +190,7 @@ _FULL_RADIUS = 26.0
 _FIELD = 64.0
 #: The smallest field, on a phone, in pixels: names that have room there have room everywhere.
 _WIDTH, _LETTER, _LINE = 326.0, 7.2, 19.0
-_HEIGHT = {False: 352.0, True: 240.0}
+_HEIGHT = 352.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def scatter(
     Where marks crowd, names stand in a column to the right, joined by hairlines. Reported marks are hollow,
     their names italic. A cross stands where the size is not known.
     """
-    height = _HEIGHT[reported]
+    height = _HEIGHT
     places = {id(spot): (_at(spot.x, x_begin) * _FIELD, 100 - _at(spot.y, y_begin) * 100) for spot in spots}
     joins, marks, names = [], [], []
     boxes = {id(spot): _around(places[id(spot)], _radius(spot), height) for spot in spots}

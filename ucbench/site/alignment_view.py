@@ -297,8 +297,8 @@ def trade_off(report: AlignReport, reader: Reader) -> str:
     own = charts.scatter(measured, label=f"Measured on {report.model}", **_begins(measured))
     theirs = charts.scatter(reported, label="Reported in the paper", **_begins(reported), reported=True)
     return (
-        f'<div class="trade"><section><h4>Measured here</h4>{own}<p class="quiet">{size}.</p></section>'
-        f'<section class="reported"><h4>Reported in the paper</h4>{theirs}<p class="quiet">'
+        f'<div class="trade"><section><h3>Measured here</h3>{own}<p class="quiet">{size}.</p></section>'
+        f'<section class="reported"><h3>Reported in the paper</h3>{theirs}<p class="quiet">'
         f"{escape(report.reported.model)}; a cross where no diversity is given. General ability is the mean "
         f"of MME and LLaVABench. {escape(report.reported.source)}.</p></section></div>"
     )

@@ -21,7 +21,7 @@ from ucbench.errors import BadImageError, StoreError
 from ucbench.site import annotate_view as view
 from ucbench.site import theme
 from ucbench.site.annotate import Settings
-from ucbench.site.trial import plain
+from ucbench.site.markdown import plain
 
 _DECISIONS: dict[str, Decision] = {"yes": "yes", "no": "no", "skip": "skip", "withhold": "withhold"}
 _KEYS = {

@@ -1,4 +1,4 @@
-"""Figures as HTML, built by pure functions: dumbbells and the heat map.
+"""Figures as HTML, built by pure functions: dumbbells, and what figures of lines share.
 
 They are laid out in CSS (`static/figure.css`) and not drawn on a canvas: text keeps its size on a phone,
 follows light and dark, and can be read by a screen reader. Every outside text is escaped here.
@@ -10,12 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ucbench.format import MISSING, absent, escape, fraction, interval
-
-Scale = Literal["image", "text", "ink", "gap"]
-
-#: A tint never passes this share of its colour, so that ink on it keeps a contrast of 4.5 to 1.
-_FULL_TINT = {"image": 55, "text": 55, "ink": 40}
+from ucbench.format import absent, escape, fraction, interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +60,18 @@ IMAGE_AND_TEXT = (End("image", "as image"), End("text", "in words"))
 
 @dataclass(frozen=True, slots=True)
 class Dumbbell:
-    """One line of the chart: a model and its scores at the ends; `second` is nothing where there is one."""
+    """One line of the chart: a model and its scores at the ends; `second` is nothing where there is one.
+
+    `link` is the name as HTML where it leads somewhere, `more` what stands below the note, HTML too.
+    """
 
     name: str
     first: Reading
     second: Reading = Reading()
     note: str = ""
     reported: bool = False
+    link: str = ""
+    more: str = ""
 
     @property
     def gap(self) -> float | None:
@@ -107,7 +107,7 @@ def dumbbells(
         style = " reported" if line.reported else ""
         gap = "" if line.gap is None else fraction(line.gap, signed=True)
         out.append(
-            f'<div class="who{style}">{escape(line.name)}{quiet}</div>'
+            f'<div class="who{style}">{line.link or escape(line.name)}{quiet}{line.more}</div>'
             f'<div class="plot{style}" role="img" aria-label="{escape(_spoken(line, ends))}">'
             f"{RAIL}{_marks(line, ends, named=index == named)}</div>"
             f'<div class="gap" aria-hidden="true">{gap and f"<i>{between}</i> {gap}"}</div>'
@@ -196,92 +196,6 @@ def _middle(mark: Reading) -> float:
     if mark.value is not None:
         return mark.value
     return ((mark.low or 0) + (mark.high or 0)) / 2
-
-
-@dataclass(frozen=True, slots=True)
-class HeatRow:
-    """A concept and its score by model."""
-
-    id: str
-    name: str
-    values: tuple[float | None, ...]
-    held_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HeatSection:
-    """A category: its concepts, and its own score by model."""
-
-    name: str
-    rows: tuple[HeatRow, ...]
-    values: tuple[float | None, ...]
-
-
-def tint(value: float | None, scale: Scale) -> str:
-    """The background of a cell. Gaps tint towards text when text is higher, towards image when image is."""
-    if value is None:
-        return "--cell:transparent"
-    name = scale if scale != "gap" else ("text" if value > 0 else "image")
-    share = round(min(1.0, abs(value)) * _FULL_TINT[name])
-    return f"--cell:color-mix(in oklab, var(--{name}) {share}%, var(--ground))"
-
-
-def heat_map(
-    sections: Sequence[HeatSection],
-    models: Sequence[str],
-    *,
-    scale: Scale,
-    title: str,
-    chosen: str | None = None,
-) -> str:
-    """Concept x model, a block a category. Columns carry numbers when there are several models."""
-    out = []
-    if len(models) > 1:
-        names = "".join(f"<li><b>{i}</b> {escape(name)}</li>" for i, name in enumerate(models, start=1))
-        out.append(f'<ol class="models">{names}</ol>')
-    # Names need some 11rem beside the cells; the sheet fits as many blocks side by side as it can.
-    width = f"--block:{11 + 2.75 * len(models):g}rem"
-    out.append(f'{_ramp(scale, title)}<div class="heat" style="{width}">')
-    heads = "".join(
-        f'<th scope="col"><abbr title="{escape(name)}" style="text-decoration:none">'
-        f"{i if len(models) > 1 else ''}</abbr>"
-        f'<span class="hidden">{escape(name)}</span></th>'
-        for i, name in enumerate(models, start=1)
-    )
-    for section in sections:
-        out.append(
-            f'<section><table><thead><tr><th scope="col">{escape(section.name)}</th>{heads}</tr></thead>'
-            "<tbody>"
-        )
-        for row in section.rows:
-            style = ' class="chosen"' if row.id == chosen else ""
-            held = ' <span class="held" title="never seen by alignment training">held out</span>'
-            out.append(
-                f'<tr{style}><th scope="row"><button type="button" data-top data-choose="{escape(row.id)}">'
-                f"{escape(row.name)}{held if row.held_out else ''}</button></th>"
-                f"{''.join(_cell(value, scale) for value in row.values)}</tr>"
-            )
-        out.append(
-            f'<tr class="mean"><th scope="row">All of {escape(section.name)}</th>'
-            f"{''.join(_cell(value, scale) for value in section.values)}</tr></tbody></table></section>"
-        )
-    out.append("</div>")
-    return "".join(out)
-
-
-def _cell(value: float | None, scale: Scale) -> str:
-    figure = MISSING if value is None else fraction(value, signed=scale == "gap")
-    return f'<td><span style="{tint(value, scale)}">{figure}</span></td>'
-
-
-def _ramp(scale: Scale, title: str) -> str:
-    low = -10 if scale == "gap" else 0
-    steps = "".join(f'<i style="{tint(step / 10, scale)}"></i>' for step in range(low, 11))
-    ends = ("−1 image is judged more strictly", "+1 words are") if scale == "gap" else ("0", "1")
-    return (
-        f'<p class="scale"><span>{escape(title)}</span><span>{ends[0]}</span>'
-        f'<span class="ramp" aria-hidden="true">{steps}</span><span>{ends[1]}</span></p>'
-    )
 
 
 def note(text: str) -> str:

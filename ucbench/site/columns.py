@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ucbench.format import absent, model_name
+from ucbench.format import MISSING, absent, fraction, size
 from ucbench.metrics.keys import KEYS, Better
 from ucbench.restricted import MARK
 from ucbench.tracks.about import about
@@ -16,20 +16,31 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A score as a column, and whether it is about image or text."""
+    """A score as a column, and whether it is about image or text.
+
+    `strict` columns count no answer as wrong where the score can be had that way. `overall` ones say, beside
+    scores of one category, that they are over all of them.
+    """
 
     key: str
     about: Literal["image", "text"] | None = None
+    strict: bool = False
+    overall: bool = False
+
+    @property
+    def told(self) -> str:
+        """The key of the score that it shows."""
+        return strict_key(self.key) if self.strict else self.key
 
     @property
     def head(self) -> str:
         """The score's name for people."""
-        return KEYS[self.key].title
+        return KEYS[self.told].title + (", overall" if self.overall else "")
 
     @property
     def help(self) -> str:
         """What the score says."""
-        return KEYS[self.key].definition
+        return KEYS[self.told].definition
 
     @property
     def better(self) -> Better:
@@ -42,18 +53,79 @@ class Column:
         return KEYS[self.key].signed
 
 
+def strict_key(key: str) -> str:
+    """The score with no answer counted as wrong; the score itself where there is no such."""
+    return f"{key}_strict" if f"{key}_strict" in KEYS else key
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A column that is no score. `told` writes its cell, `number` is what it is sorted by, largest first."""
+
+    key: str
+    head: str
+    help: str
+    told: Callable[[Row], str]
+    number: Callable[[Row], float | None]
+
+
+def size_of(row: Row) -> str:
+    """`7.1 B` parameters, `270 M`; a dash where the size is not known."""
+    return size(row.get("parameters"))
+
+
+def _date(row: Row) -> str:
+    told = row.get("measured_at")
+    return MISSING if absent_date(told) else told.strftime("%Y-%m-%d")  # type: ignore[union-attr]
+
+
+def absent_date(value: Any) -> bool:
+    """Whether a cell holds no date."""
+    return not hasattr(value, "timestamp") or value != value
+
+
+def _seconds(row: Row) -> float | None:
+    told = row.get("measured_at")
+    return None if absent_date(told) else told.timestamp()  # type: ignore[union-attr]
+
+
+def facts_of(coverage_of: str) -> tuple[Fact, ...]:
+    """The columns beside the scores; coverage is that of the score `coverage_of`."""
+
+    def covered(row: Row) -> float | None:
+        told = row.get(f"{coverage_of}_coverage")
+        return None if absent(told) else float(told)  # type: ignore[arg-type]
+
+    def parameters(row: Row) -> float | None:
+        told = row.get("parameters")
+        return None if absent(told) else float(told)  # type: ignore[arg-type]
+
+    return (
+        Fact(
+            "coverage", "Coverage",
+            f"Share of the questions behind {KEYS[coverage_of].title.lower()} that got an answer with a "
+            "verdict.",
+            lambda row: fraction(covered(row)), covered,
+        ),
+        Fact("size", "Size", "Parameters in billions (B) or millions (M), where known.", size_of, parameters),
+        Fact("date", "Date", "Day on which the run began, UTC.", _date, _seconds),
+    )  # fmt: skip
+
+
 #: Scores that are about image or about text alone, where the other one has a score of its own.
 ABOUT_WHAT: dict[str, Literal["image", "text"]] = {
     **dict.fromkeys(
         (
-            "image_alignment", "image_alignment_turned", "acquiescence", "pair_agreement",
+            "image_alignment", "image_alignment_strict", "image_alignment_turned", "acquiescence",
+            "pair_agreement",
             "image_context_safe", "image_context_unsafe",
         ),
         "image",
     ),
     **dict.fromkeys(
         (
-            "text_alignment", "text_alignment_turned", "text_acquiescence", "text_pair_agreement",
+            "text_alignment", "text_alignment_strict", "text_alignment_turned", "text_acquiescence",
+            "text_pair_agreement",
             "text_context_safe", "text_context_unsafe",
         ),
         "text",
@@ -120,32 +192,3 @@ def ordered(rows: Sequence[Row], key: str, *, reverse: bool = False) -> list[Row
         return unranked, kind, sign * number, str(row["model"]).casefold(), str(row["run_id"])
 
     return sorted(rows, key=place)
-
-
-def select(
-    rows: Sequence[Row],
-    *,
-    search: str = "",
-    provenance: Sequence[str] = (),
-    min_coverage: float = 0.0,
-    coverage_of: str = "image_alignment",
-) -> list[Row]:
-    """Rows whose name holds every word of `search`, of one of the provenances, with enough coverage.
-
-    That is the coverage of the score `coverage_of`; a row that states none is kept when none is demanded.
-    """
-    words = search.casefold().split()
-    kept = []
-    for row in rows:
-        adapter = row.get("adapter")
-        # As it is shown, and in full.
-        name = f"{model_name(row['model'], adapter)} {'' if absent(adapter) else adapter}"
-        coverage = row.get(f"{coverage_of}_coverage")
-        if not all(word in name.casefold() for word in words):
-            continue
-        if provenance and row["provenance"] not in provenance:
-            continue
-        if min_coverage > 0 and (absent(coverage) or float(coverage) < min_coverage):  # type: ignore[arg-type]
-            continue
-        kept.append(row)
-    return kept

@@ -12,25 +12,46 @@ from importlib.resources import files
 
 import streamlit as st
 
+from ucbench.site import links
+
 
 def _static(name: str) -> str:
     return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
 
 
+#: One sheet for all figures, and one for each part that has many rules of its own.
+_SHEETS = (
+    "figure.css",
+    "frame.css",
+    "queue.css",
+    "leaderboard.css",
+    "model.css",
+    "concepts.css",
+    "answers.css",
+    "try.css",
+)
+
 _mount = st.components.v2.component(
     "ucbench_figure",
     html='<div class="uc"></div>\n<!-- filled by figure.js -->',
-    css=_static("figure.css") + _static("queue.css"),
+    css="".join(map(_static, _SHEETS)),
     js=_static("figure.js"),
 )
 
 
 def figure(html: str, *, key: str, on_choose: Callable[[str], None] | None = None) -> None:
-    """Show `html`; `on_choose` gets the `data-choose` of a pressed button, before the page runs again."""
+    """Show `html`; `on_choose` gets the `data-choose` of a pressed button, before the page runs again.
+
+    Links of `ucbench.site.links` lead to their page.
+    """
 
     def chosen() -> None:
         value = st.session_state[key].choose
-        if on_choose is not None and isinstance(value, str):
+        if not isinstance(value, str):
+            return
+        if value.startswith("go:"):
+            st.session_state[links.GO] = value.removeprefix("go:")
+        elif on_choose is not None:
             on_choose(value)
 
     _mount(key=key, data={"html": html}, on_choose_change=chosen)

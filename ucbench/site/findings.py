@@ -6,25 +6,26 @@ from collections.abc import Sequence
 
 from ucbench.board import NO_RANKING
 from ucbench.format import absent, escape, fraction, interval
+from ucbench.site import links
 from ucbench.site.charts import Dumbbell, Reading, reading
 from ucbench.site.columns import Row
 from ucbench.site.tables import identity, name
 from ucbench.site.track_views import Chart, View, told
 
 
-def sentence(rows: Sequence[Row], view: View) -> str:
+def sentence(rows: Sequence[Row], view: View, board: str = "the board") -> str:
     """The finding of a track as HTML, from the rows themselves; what was measured speaks first.
 
-    What was measured in part, on other images or with too few answers has no say.
+    What was measured in part, on other images or with too few answers has no say. `board` is what is led.
     """
     if not view.finding:
-        return gap_sentence(rows)
+        return gap_sentence(rows, board)
     return told(
         view.finding, [row for row in rows if row["provenance"] != "reported" and not _set_aside(row)]
     )
 
 
-def gap_sentence(rows: Sequence[Row]) -> str:
+def gap_sentence(rows: Sequence[Row], board: str = "the board") -> str:
     """The gap between image and text as HTML; measured rows speak before reported ones.
 
     Empty when no row that may speak has both alignments.
@@ -67,7 +68,7 @@ def gap_sentence(rows: Sequence[Row]) -> str:
     best = [row for row in measured if not absent(row.get("rank_low")) and int(row["rank_low"]) == 1]
     lead = ""
     if len(best) == 1:
-        lead = f'<span class="name">{escape(name(best[0]))}</span> leads the board.'
+        lead = f'<span class="name">{escape(name(best[0]))}</span> leads {escape(board)}.'
     elif best:
         lead = f"{len(best)} models share the lead: their scores cannot be told apart."
     return f'<p class="finding">{text}. {lead}</p>'
@@ -138,7 +139,8 @@ def lines(rows: Sequence[Row], chart: Chart) -> list[Dumbbell]:
             if (first, second) in places:
                 continue
             places[first, second] = len(found)
-        found.append(Dumbbell(name(row), first, second, note(row), row["provenance"] == "reported"))
+        link = links.link(name(row), "model", run=str(row["run_id"]))
+        found.append(Dumbbell(name(row), first, second, note(row), row["provenance"] == "reported", link))
     for key, names in shared.items():
         if len(names) > 1:
             line = found[places[key]]

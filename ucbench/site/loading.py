@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,10 @@ from ucbench.home import home
 from ucbench.restricted import MARK, RestrictedRun, is_restricted, run_id_of, tested_with
 from ucbench.runs import RECORD, Run, find
 from ucbench.site import published
+from ucbench.site.board_data import LoadedBoard, joined_runs, shaped
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row
 from ucbench.site.published import Published
-from ucbench.site.tables import on_test_split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ucbench.tracks.base import Track
     from ucbench.types import ImageSource
 
-_LINE = ["run_id", "group", "group_id", "key", "value", "low", "high"]
 _LEFT_OUT = (
     "Your own runs are not shown, because a run in {results}/ or {runs}/ is damaged; "
     "`ucbench board build {results} {runs}` says which one."
@@ -84,59 +83,10 @@ def _committed() -> Path:
 
 
 def _load_whole(folder: Path) -> LoadedBoard:
-    """Read a board before anybody asks for it. Raises `StoreError`."""
-    return _load(folder, _digest(folder / boards.MANIFEST))
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedBoard:
-    """A board in the shape the pages use. Treat it as read-only: visitors share it."""
-
-    rows: tuple[Row, ...]
-    breakdowns: Mapping[tuple[str, str, str], Mapping[str, Reading]]
-    manifest: dict[str, Any]
-    digest: str
-    #: A sentence for visitors when something that should be in the board is not.
-    note: str = ""
-    #: The revision of a results store that it is from.
-    source: Published | None = None
-
-    def of_track(self, track: str) -> list[Row]:
-        """The rows of one track, in the board's order; also those led by another that its runs joined.
-
-        `<track>@test` stands for its test split: aligned models, and others on the same items.
-        """
-        name, mark, split = track.partition(MARK)
-        rows = [row for row in self.rows if row["track"] == name or name in joined_runs(row)]
-        if mark:
-            return [row for row in rows if row["split"] == split and row["provenance"] != "reported"]
-        return [row for row in rows if not is_restricted(row["run_id"])]
-
-    def tracks(self) -> list[str]:
-        """Tracks that have a row, and the test splits that aligned models were asked."""
-        found = {track for row in self.rows for track in (row["track"], *joined_runs(row))}
-        beside = {f"{row['track']}{MARK}{row['split']}" for row in self.rows if on_test_split(row)}
-        return sorted(found | beside)
-
-    def row(self, run_id: str) -> Row | None:
-        """A run's row."""
-        return next((row for row in self.rows if row["run_id"] == run_id), None)
-
-    def scores(self, run_id: str, group: str, key: str) -> Mapping[str, Reading]:
-        """A score of a run within each category, concept, question or subset."""
-        return self.breakdowns.get((run_id, group, key), {})
-
-    def has_breakdown(self, run_id: str) -> bool:
-        """Whether the run's scores by concept are known; those of reported rows are not."""
-        return any(run == run_id and group == "concept" for run, group, _ in self.breakdowns)
-
-
-def joined_runs(row: Row) -> dict[str, str]:
-    """Track -> run id of the runs that joined the one that leads a row."""
-    note = row.get(boards.JOINED)
-    if not isinstance(note, str):
-        return {}
-    return dict(part.split("=", 1) for part in note.split(", ") if "=" in part)
+    """Read a board, all of it, before anybody asks for it. Raises `StoreError`."""
+    found = _published(folder)
+    found.breakdowns.load()
+    return found
 
 
 def board() -> LoadedBoard:
@@ -187,10 +137,10 @@ def _joined(both: Stores, state: str) -> LoadedBoard:
     joined = [both.results, both.runs]
     if boards.is_current(both.runs, joined):
         try:
-            return _shaped(boards.load(both.runs), _digest(both.runs / boards.MANIFEST))
+            return shaped(boards.load_tables(both.runs), _digest(both.runs / boards.MANIFEST))
         except StoreError as error:
             _LOG.warning("the board is made anew in memory: %s", error)
-    return _shaped(boards.assemble(joined), state)
+    return shaped(boards.assemble_tables(joined), state)
 
 
 def _digest(manifest: Path) -> str:
@@ -207,21 +157,11 @@ def _digest(manifest: Path) -> str:
 def _load(folder: Path, digest: str) -> LoadedBoard:
     """Keyed by the manifest's digest: a board that was built anew is read anew."""
     try:
-        return _shaped(boards.load(folder), digest)
+        return shaped(boards.load_tables(folder), digest)
     except StoreError as error:
         raise StoreError(
             f"The board in {folder.name}/ is damaged; make it anew with `ucbench board build`."
         ) from error
-
-
-def _shaped(found: boards.Board, digest: str) -> LoadedBoard:
-    rows = found.rows.astype(object).where(found.rows.notna(), None)
-    breakdowns: dict[tuple[str, str, str], dict[str, Reading]] = {}
-    for line in found.breakdowns[_LINE].to_dict("records"):
-        place = breakdowns.setdefault((line["run_id"], line["group"], line["key"]), {})
-        place[line["group_id"]] = reading(line["value"], line["low"], line["high"])
-    records: list[Any] = rows.to_dict("records")
-    return LoadedBoard(tuple(records), breakdowns, found.manifest, digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,7 +383,7 @@ def emblem(concept_id: str, size: int = 320) -> Image.Image:
 @lru_cache(maxsize=64)
 def drawing(concept_id: str, number: int, size: int = 320) -> Image.Image:
     """A drawing made for a visitor, enlarged for people."""
-    from ucbench.site.trial import SPLIT
+    from ucbench.site.trial.pictures import SPLIT
     from ucbench.tracks.pictograms import EmblemImage
 
     return EmblemImage(concept_id, SPLIT, number).enlarged(size)

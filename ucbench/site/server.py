@@ -1,7 +1,4 @@
-"""The site as an ASGI application: the Streamlit pages plus read-only routes.
-
-`GET /api/board` gives the board's rows as JSON, `GET /api/schema` the JSON schema of a run's record.
-"""
+"""The site as an ASGI application: the Streamlit pages plus read-only routes (`api`, `feeds`, `head`)."""
 
 from __future__ import annotations
 
@@ -13,66 +10,29 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ucbench.errors import StoreError, UcbenchError
+from ucbench.errors import UcbenchError
 from ucbench.home import home
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.routing import BaseRoute
     from streamlit import App
 
 _LOG = logging.getLogger(__name__)
 
 APP = home() / "app.py"
+_served = False
 
 
-def api_board(request: Request) -> Response:
-    """The rows of the board that the site shows, `?track=` for one track; 404 when there is none.
-
-    `note` says in a sentence when runs had to be left out, `revision` which one of the results store this
-    is; both are null otherwise.
-    """
-    from starlette.responses import JSONResponse
-
-    from ucbench.site import loading
-    from ucbench.site.shared import known_tracks
-
-    try:
-        board = loading.board()
-    except StoreError as error:
-        return JSONResponse({"error": str(error)}, status_code=404)
-    wanted = request.query_params.get("track")
-    known = known_tracks(board)
-    if wanted and wanted not in known:
-        problem = f"there is no track of that name; track takes one of {', '.join(known)}"
-        return JSONResponse({"error": problem}, status_code=404)
-    rows = board.of_track(wanted) if wanted else board.rows
-    return JSONResponse(
-        {
-            "as_of": board.manifest.get("as_of"),
-            "digest": board.digest,
-            "note": board.note or None,
-            "revision": (board.source.revision if board.source else "") or None,
-            "rows": loading.public_rows(rows),
-        }
-    )
-
-
-def api_schema(_: Request) -> Response:
-    """The contract of `record.json`."""
-    from starlette.responses import JSONResponse
-
-    from ucbench.record import RunRecord
-
-    return JSONResponse(RunRecord.model_json_schema())
+def served() -> bool:
+    """Whether this process serves the site with its own routes, and not plain `streamlit run`."""
+    return _served
 
 
 def routes() -> list[BaseRoute]:
-    """All routes beside the pages. Plain functions: Starlette runs them off the event loop."""
-    from starlette.routing import Route
+    """All routes that give no pages: the API and the feeds."""
+    from ucbench.site import api, feeds
 
-    return [Route("/api/board", api_board), Route("/api/schema", api_schema)]
+    return [*api.routes(), *feeds.routes()]
 
 
 def application(port: int = 8501) -> App:
@@ -80,15 +40,17 @@ def application(port: int = 8501) -> App:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ucbench.site import signin
+    from ucbench.site import head, signin, tokens
 
+    global _served
     if not APP.is_file():
         raise UcbenchError(f"the site's pages are not in {APP.parent}; start it from a clone of the project")
+    _served = True
     return st.App(
         APP,
         secrets=signin.secrets(os.environ, port),
-        routes=routes(),
-        middleware=[Middleware(signin.BackToSubmit)],
+        routes=[*routes(), *head.routes()],
+        middleware=[Middleware(signin.BackToPage), Middleware(tokens.TokensStay)],
         on_script_error=say_so,
     )
 

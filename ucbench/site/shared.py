@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import streamlit as st
 
@@ -10,8 +11,9 @@ from ucbench.errors import StoreError
 from ucbench.record import Provenance
 from ucbench.restricted import MARK
 from ucbench.site import loading
-from ucbench.site.columns import Row
-from ucbench.site.loading import LoadedBoard
+from ucbench.site.board_data import LoadedBoard
+from ucbench.site.charts import note
+from ucbench.site.component import figure
 from ucbench.site.published import Published
 from ucbench.site.url import linked
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
@@ -22,6 +24,15 @@ PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", 
 ALWAYS = ("pictograms", "unsafeconcepts")
 #: So many choices still stand side by side; more are a list to open.
 SIDE_BY_SIDE = 3
+
+
+class PageDone(Exception):  # noqa: N818
+    """A page has said all there is to say; what stands around it goes on. `app.py` lets it pass."""
+
+
+def done() -> NoReturn:
+    """End the page here, as `st.stop` would, but leave the footer to come."""
+    raise PageDone
 
 
 def board_or_note() -> LoadedBoard | None:
@@ -82,9 +93,17 @@ def track_name(track: str) -> str:
     return f"{about(name).name}, {split} split only" if mark else about(name).name
 
 
+def unknown_choice(key: str, known: Sequence[str], what: str, instead: str) -> None:
+    """A line on the page where the address names something that is not there, before it is dropped."""
+    told = st.query_params.get(key)
+    if told is not None and told not in known:
+        figure(note(f"There is no {what} “{told[:60]}” here; {instead}."), key=f"unknown_{key}")
+
+
 def choose_track(board: LoadedBoard) -> str:
     """The track chosen in the URL or by the visitor; the same choice on every page."""
     known = known_tracks(board)
+    unknown_choice("track", known, "track", f"this is {track_name(known[0])}")
     if len(known) > SIDE_BY_SIDE:
         chosen = linked(
             st.selectbox, "Track", known, key="track", default=known[0], everywhere=True,
@@ -107,15 +126,3 @@ def track_note(track: str) -> None:
     if note:
         with st.container(key="prose_track"):
             st.caption(note)
-
-
-def csv(rows: Sequence[Row]) -> bytes:
-    """Board rows as CSV. A leading =, +, - or @ of a text is quoted, since spreadsheets would run it."""
-    import pandas as pd
-
-    def cell(value: object) -> object:
-        runs = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-        return f"'{value}" if runs else value
-
-    frame = pd.DataFrame([{key: cell(value) for key, value in row.items()} for row in rows])
-    return frame.to_csv(index=False).encode("utf-8")

@@ -13,7 +13,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from ucbench.site import links
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,11 +27,18 @@ LOCAL = "local"
 #: Where people sign in unless OPENID_PROVIDER_URL says otherwise.
 PROVIDER = "https://huggingface.co"
 
+#: The sign-in that also lets this site ask providers for the account: its name for Streamlit, its scope.
+INFERENCE, _INFERENCE_SCOPE = "inference", "openid profile inference-api"
+
 _NEEDED = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 #: How the server's process tells the pages that the secrets below were given to Streamlit.
-_CALLBACK = "/oauth2callback"
+_CALLBACK, _LOGIN = "/oauth2callback", "/auth/login"
 _COOKIE = b"_streamlit_user="
+#: The page to come back to, while somebody signs in.
+_BACK = "ucbench_back"
+_LONGEST_BACK = 1000
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +63,20 @@ def secrets(environment: Mapping[str, str], port: int) -> dict[str, dict[str, An
         return None
     client_secret = environment["OAUTH_CLIENT_SECRET"]
     provider = environment.get("OPENID_PROVIDER_URL") or PROVIDER
+    client = {
+        "client_id": environment["OAUTH_CLIENT_ID"],
+        "client_secret": client_secret,
+        "server_metadata_url": f"{provider.rstrip('/')}/.well-known/openid-configuration",
+    }
     return {
         "auth": {
             "redirect_uri": f"{origin(environment, port)}{_CALLBACK}",
             "cookie_secret": hmac.new(client_secret.encode(), b"ucbench cookies", hashlib.sha256).hexdigest(),
-            "client_id": environment["OAUTH_CLIENT_ID"],
-            "client_secret": client_secret,
-            "server_metadata_url": f"{provider.rstrip('/')}/.well-known/openid-configuration",
+            **client,
             "client_kwargs": {"scope": "openid profile"},
+            # What the pages are given is a number to the key, see `ucbench.site.tokens`.
+            "expose_tokens": ["access"],
+            INFERENCE: {**client, "client_kwargs": {"scope": _INFERENCE_SCOPE}},
         }
     }
 
@@ -77,10 +94,26 @@ def lacking(environment: Mapping[str, str]) -> list[str]:
     return missing if len(missing) < len(_NEEDED) else []
 
 
-def full_tab() -> str | None:
-    """The address of the Submit page outside the frame that a Space is shown in; None elsewhere."""
+def full_tab(page: str = "submit") -> str | None:
+    """The address of a page outside the frame that a Space is shown in; None elsewhere."""
     host = os.environ.get("SPACE_HOST")
-    return f"{origin(os.environ, 0)}/submit" if host else None
+    return f"{origin(os.environ, 0)}/{page}" if host else None
+
+
+def at_home() -> bool:
+    """Whether only people at this very machine can be visitors: then its own key may be used for them.
+
+    Without sign-in, listening on this machine alone, and asked by that name and past no proxy.
+    """
+    import streamlit as st
+
+    if visitor().how != "local" or st.get_option("server.address") not in _LOOPBACK:
+        return False
+    headers = {name.lower(): value for name, value in st.context.headers.items()}
+    if any(name == "forwarded" or name.startswith(("x-forwarded", "x-real")) for name in headers):
+        return False
+    host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname
+    return host in _LOOPBACK
 
 
 def visitor() -> Visitor:
@@ -112,33 +145,66 @@ def _without_sign_in(environment: Mapping[str, str]) -> Visitor:
     return Visitor("local", LOCAL)
 
 
-class BackToSubmit:
-    """Whoever returns from the provider lands on the Submit page, where they left; told if it failed."""
+class BackToPage:
+    """Whoever returns from the provider lands on the page where they left, told if it failed.
+
+    The page is read off the `Referer` when they leave, and kept in a cookie meanwhile; without one it is
+    Submit. Only pages of this site count.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Change where the answer to the provider's return leads to."""
-        if scope["type"] != "http" or not scope["path"].endswith(_CALLBACK):
+        path = scope["path"] if scope["type"] == "http" else ""
+        if not path.endswith((_CALLBACK, _LOGIN)):
             await self._app(scope, receive, send)
             return
+        asked = dict(scope["headers"])
 
         async def changed(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in (302, 303, 307):
-                message["headers"] = _redirected(message["headers"])
+                if path.endswith(_LOGIN):
+                    message["headers"] = [*message["headers"], _remembered(asked)]
+                else:
+                    message["headers"] = _redirected(message["headers"], _back(asked))
             await send(message)
 
         await self._app(scope, receive, changed)
 
 
-def _redirected(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _remembered(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The cookie with the page that somebody leaves to sign in."""
+    came_from = urlsplit(headers.get(b"referer", b"").decode("latin-1"))
+    told = f"{came_from.path.rpartition('/')[2]}?{came_from.query}"
+    kept = quote(told, safe="") if len(told) <= _LONGEST_BACK else ""
+    return b"set-cookie", f"{_BACK}={kept}; Path=/; Max-Age=900; HttpOnly; SameSite=Lax".encode()
+
+
+def _back(headers: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
+    """The page and choices in that cookie, as far as they are ours."""
+    try:
+        morsel = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(_BACK)
+    except CookieError:
+        morsel = None
+    page, _, query = unquote(morsel.value if morsel else "").partition("?")
+    if page not in links.PAGES or not page:
+        return "submit", {}
+    return page, {name: value for name, value in parse_qsl(query) if name != "signin"}
+
+
+def _redirected(
+    headers: list[tuple[bytes, bytes]], back: tuple[str, dict[str, str]]
+) -> list[tuple[bytes, bytes]]:
     signed_in = any(
         name == b"set-cookie" and value.startswith(_COOKIE) and b"Max-Age=0" not in value
         for name, value in headers
     )
-    page = b"submit" if signed_in else b"submit?signin=refused"
+    page, query = back
+    told = urlencode(query if signed_in else {**query, "signin": "refused"})
+    where = f"{page}?{told}" if told else page
     return [
-        (name, value + page if name == b"location" and value.endswith(b"/") else value)
+        (name, value + where.encode() if name == b"location" and value.endswith(b"/") else value)
         for name, value in headers
     ]

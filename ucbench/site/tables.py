@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ucbench.board import NO_RANKING
@@ -17,13 +17,18 @@ from ucbench.format import (
     rank,
     short_revision,
 )
-from ucbench.site.columns import RANKED_APART, Column, Row
+from ucbench.site import links
+from ucbench.site.columns import RANKED_APART, Column, Fact, Row
 from ucbench.tracks.about import measured_whole
 from ucbench.types import CORRECT, NA, OPTION_LETTERS, SAFE, UNSAFE, WRONG
 
 _UP = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 1 9 8H1z"/></svg>'
+#: So much of a system prompt is shown.
+_PROMPT = 40
 #: A board with so few scores keeps them near the names.
 FEW = 3
+#: One with more has its intervals below the values.
+MANY = 6
 _DOWN = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M5 9 1 2h8z"/></svg>'
 
 
@@ -46,11 +51,19 @@ def identity(row: Row) -> str:
         else "greedy"
         if float(temperature) == 0
         else f"temperature {temperature:g}",
-        "" if absent(row.get("system_prompt")) else "with a system prompt",
+        "" if absent(row.get("system_prompt")) else f"system prompt “{_short(row['system_prompt'])}”",
+        "" if absent(row.get("template")) else f"template {row['template']}",
+        "" if absent(row.get("max_pixels")) else f"pictures of at most {int(row['max_pixels']):,} pixels",
         "" if absent(row.get("trained_on")) else f"trained on {row['trained_on']}",
         "test split only" if on_test_split(row) else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _short(text: Any) -> str:
+    """The beginning of a text, enough to tell it from others."""
+    words = " ".join(str(text).split())
+    return words if len(words) <= _PROMPT else f"{words[: _PROMPT - 1].rstrip()}…"
 
 
 def on_test_split(row: Row) -> bool:
@@ -59,24 +72,35 @@ def on_test_split(row: Row) -> bool:
     return whole and row.get("split") == "test" and row["provenance"] != "reported"
 
 
-def board(
-    rows: Sequence[Row],
-    columns: Sequence[Column],
-    *,
-    sort: str,
-    reverse: bool,
-    caption: str,
-    ranks: bool = True,
-) -> str:
-    """The board: a row a run in the order given, the value of each score with its interval beside it.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How the board is drawn beside its rows and columns.
 
-    `ranks` False leaves the ranks out, for tracks that have none.
+    `ranks` False leaves the ranks out, for tracks that have none. `facts` are columns that are no scores.
+    `heads` are sentences above some of the rows, by their place: those below were asked something else.
+    `yours` are a visitor's own scores, one a row.
     """
-    heads = "".join(_head(column, sort, reverse) for column in columns)
-    rank_head = '<th scope="col" role="columnheader" class="left place">Rank</th>' if ranks else ""
-    few = " few" if len(columns) <= FEW else ""
+
+    sort: str
+    reverse: bool = False
+    caption: str = ""
+    ranks: bool = True
+    facts: Sequence[Fact] = ()
+    heads: Mapping[int, str] = field(default_factory=dict)
+    yours: Sequence[float] | None = None
+
+
+def board(rows: Sequence[Row], columns: Sequence[Column], drawn: Drawn) -> str:
+    """The board: a row a run in the order given, the value of each score with its interval at hand."""
+    heads = "".join(_head(column, drawn) for column in columns)
+    if drawn.yours is not None:
+        heads = _sort_head("yours", "Your score", drawn) + heads
+    heads += "".join(_sort_head(fact.key, escape(fact.head), drawn) for fact in drawn.facts)
+    rank_head = '<th scope="col" role="columnheader" class="left place">Rank</th>' if drawn.ranks else ""
+    width = len(columns) + len(drawn.facts) + (drawn.yours is not None)
+    size = " few" if width <= FEW else " many" if width > MANY else ""
     out = [
-        f'<table class="board{few}" role="table"><caption class="hidden">{escape(caption)}</caption>'
+        f'<table class="board{size}" role="table"><caption class="hidden">{escape(drawn.caption)}</caption>'
         f'<thead role="rowgroup"><tr role="row">{rank_head}'
         f'<th scope="col" role="columnheader" class="left">Model</th>{heads}</tr></thead>'
         '<tbody role="rowgroup">'
@@ -85,21 +109,32 @@ def board(
     # Room for intervals only in columns that have one, so that values line up.
     beside = {column.key for column in columns if any(_has_interval(row, column) for row in rows)}
     for index, row in enumerate(rows):
+        if index in drawn.heads:
+            out.append(
+                f'<tr class="group" role="row"><th scope="rowgroup" role="rowheader" '
+                f'colspan="{width + 1 + drawn.ranks}">{escape(drawn.heads[index])}</th></tr>'
+            )
         last_ranked = ranked[index] and index + 1 < len(rows) and not ranked[index + 1]
-        out.append(_board_row(row, columns, sort, beside, split=last_ranked, ranks=ranks))
+        yours = None if drawn.yours is None else drawn.yours[index]
+        out.append(_board_row(row, columns, drawn, beside, split=last_ranked, yours=yours))
     out.append("</tbody></table>")
     return "".join(out)
 
 
-def _head(column: Column, sort: str, reverse: bool) -> str:
+def _head(column: Column, drawn: Drawn) -> str:
+    return _sort_head(column.key, _mark(column) + escape(column.head), drawn, column.better == "higher")
+
+
+def _sort_head(key: str, name: str, drawn: Drawn, most_first: bool = True) -> str:
+    """The head of a column, which sorts by it; `name` is HTML."""
     state, arrow = "", ""
-    if column.key == sort:
-        descending = (column.better == "higher") != reverse
+    if key == drawn.sort:
+        descending = most_first != drawn.reverse
         state = f' aria-sort="{"descending" if descending else "ascending"}"'
         arrow = _DOWN if descending else _UP
     return (
-        f'<th scope="col" role="columnheader"{state}><button type="button" data-choose="sort:{column.key}">'
-        f"<span>{_mark(column)}{escape(column.head)}</span>{arrow}</button></th>"
+        f'<th scope="col" role="columnheader"{state}><button type="button" data-choose="sort:{key}">'
+        f"<span>{name}</span>{arrow}</button></th>"
     )
 
 
@@ -113,7 +148,7 @@ def _has_interval(row: Row, column: Column) -> bool:
 
 
 def _board_row(
-    row: Row, columns: Sequence[Column], sort: str, beside: set[str], *, split: bool, ranks: bool
+    row: Row, columns: Sequence[Column], drawn: Drawn, beside: set[str], *, split: bool, yours: float | None
 ) -> str:
     reported = row["provenance"] == "reported"
     best = not absent(row.get("rank_low")) and int(row["rank_low"]) == 1
@@ -124,7 +159,9 @@ def _board_row(
         place += '<span class="hidden">not ranked</span>'
     elif not absent(among):
         place += f' <span class="quiet">of {int(among)}</span>'  # type: ignore[arg-type]
-    meta = [escape(identity(row))]
+    family = "" if absent(row.get("family")) else f"{row['family']} · "
+    who = identity(row)
+    meta = [escape(family + who if who else family.removesuffix(" · "))]
     if row["provenance"] != "measured":
         meta.append(f'<span class="tag">{escape(row["provenance"])}</span>')
     elif row.get("unranked") == RANKED_APART:
@@ -132,12 +169,34 @@ def _board_row(
     elif not absent(row.get("unranked")) and row["unranked"] != NO_RANKING:
         meta.append(f"not ranked: {escape(row['unranked'])}")
     lines = "".join(f'<span class="meta">{part}</span>' for part in meta if part)
-    cells = "".join(_score(row, column, sort, room=column.key in beside) for column in columns)
-    place = f'<td role="cell" class="left place">{place}</td>' if ranks else ""
+    cells = "".join(_score(row, column, drawn.sort, room=column.key in beside) for column in columns)
+    if yours is not None:
+        cells = _yours(yours, drawn.sort) + cells
+    cells += "".join(_fact(row, fact) for fact in drawn.facts)
+    place = f'<td role="cell" class="left place">{place}</td>' if drawn.ranks else ""
+    link = links.link(name(row), "model", run=str(row["run_id"]))
     return (
         f'<tr role="row" class="{" ".join(classes)}">{place}'
-        f'<th scope="row" role="rowheader"><button type="button" data-choose="open:{escape(row["run_id"])}" '
-        f'title="Details of this run">{escape(name(row))}</button>{_guard(row)}{lines}</th>{cells}</tr>'
+        f'<th scope="row" role="rowheader">{link}{_guard(row)}{lines}</th>{cells}</tr>'
+    )
+
+
+def _yours(value: float, sort: str) -> str:
+    style = " ordering" if sort == "yours" else ""
+    style += " absent" if absent(value) else ""
+    return (
+        f'<td role="cell" class="number yours{style}"><span class="label">Your score</span>'
+        f'<span class="value">{fraction(value)}</span></td>'
+    )
+
+
+def _fact(row: Row, fact: Fact) -> str:
+    told = fact.told(row)
+    style = " absent" if told == MISSING else ""
+    why = ' title="not known"' if told == MISSING else ""
+    return (
+        f'<td role="cell" class="fact{style}"><span class="label">{escape(fact.head)}</span>'
+        f"<span{why}>{escape(told)}</span></td>"
     )
 
 
@@ -261,9 +320,14 @@ def verdict(asked: Asked) -> str:
     """The verdict by word, shape and colour, and what was expected where it differs."""
     shape, style, word, expected = _read(asked)
     aside = f'<span class="expected">{escape(expected)}</span>' if expected else ""
+    return sign(shape, style, word) + aside
+
+
+def sign(shape: str, style: str, word: str) -> str:
+    """A word with the shape and the colour of a verdict (`safe`, `unsafe`, `none`, `right`, `wrong`)."""
     return (
         f'<span class="verdict {style}"><svg viewBox="0 0 16 16" aria-hidden="true">{_SHAPES[shape]}</svg>'
-        f"{escape(word)}</span>{aside}"
+        f"{escape(word)}</span>"
     )
 
 

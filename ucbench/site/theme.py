@@ -8,7 +8,7 @@ from pathlib import Path
 ICON = Path(__file__).with_name("static") / "icon.svg"
 
 #: Ink, image and text of each theme, as in `.streamlit/config.toml`.
-_WORDMARK_COLOURS = {"light": ("#1B1E24", "#0072B2", "#D55E00"), "dark": ("#EDEBE6", "#5AB4E8", "#F28E4B")}
+WORDMARK_COLOURS = {"light": ("#1B1E24", "#0072B2", "#D55E00"), "dark": ("#EDEBE6", "#5AB4E8", "#F28E4B")}
 
 #: The letters u c b e n c h as strokes on a grid: x-height 10, baseline at 18.
 _LETTERS = (
@@ -27,6 +27,10 @@ STYLE = """<style>
 .stApp p { text-wrap: pretty; }
 [class*="st-key-prose"] { max-width: 44rem; }
 .st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
+/* Streamlit's grey of a caption is too pale to read by WCAG 2.2 AA. */
+[data-testid="stCaptionContainer"] { color: inherit; opacity: .75; }
+/* A way to copy code that needs no hovering. */
+[data-testid="stCodeCopyButton"] { opacity: 1; }
 /* A primary button writes in white whatever its colour; the difference to ink is light, to paper dark. */
 [data-testid^="stBaseButton-primary"]:enabled > * { mix-blend-mode: difference; }
 /* Blue is what a model saw as image: what is only told stands on grey, in ink. */
@@ -35,16 +39,29 @@ STYLE = """<style>
 [data-testid="stAlertContentInfo"], [data-testid="stAlertContentInfo"] * { color: inherit; }
 /* The head of the page in line with its body. */
 .stAppHeader > div { max-width: calc(1120px + 2rem); margin-inline: auto; }
-@media (min-width: 768px) { .st-key-phone_nav { display: none; } }
-@media (max-width: 767px) { [data-testid="stExpandSidebarButton"] { display: none; } }
+/* One list of all pages: in the header where it fits, else at the head of the page. */
+@media (min-width: 1200px) { .st-key-strip { display: none; } }
+@media (max-width: 1199px) {
+  [data-testid="stExpandSidebarButton"], [data-testid="stTopNav"] { display: none; } }
+.stAppHeader [data-testid="stTopNavLink"] { padding-inline: .45rem; }
+@media (max-width: 1199px) { .stMainBlockContainer { padding-inline: 1rem; } }
+.stElementContainer:has(#main-content) { position: absolute; }
+.st-key-strip { gap: 0 1rem; margin-bottom: -.75rem; }
+.st-key-strip [data-testid="stPageLink-NavLink"] { padding: 0; min-height: 2rem; background: none; }
+[class*="st-key-try_links"] [data-testid="stPageLink-NavLink"] { padding-left: 0; background: none; }
+.st-key-strip [data-testid="stPageLink-NavLink"] p { font-size: .875rem; }
+.st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
 .st-key-emblem img { border-radius: 4px; }
+/* What was chosen among many writes in white on the accent, which is light in the dark. */
+[data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(128, 128, 128, .18); }
+[data-testid="stMultiSelectTagsContainer"] :is([data-tag], [data-tag] *) { color: inherit; }
 </style>"""
 
 
 def wordmark(theme: str | None) -> str:
     """The name with its sign, a dumbbell of image and text, as SVG."""
-    ink, image, text = _WORDMARK_COLOURS["dark" if theme == "dark" else "light"]
+    ink, image, text = WORDMARK_COLOURS["dark" if theme == "dark" else "light"]
     strokes = "".join(f'<path d="{path}"/>' for path in _LETTERS)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="132" height="22" viewBox="0 0 132 22">'

@@ -49,3 +49,28 @@ def linked(
             st.query_params[key] = wanted
     state[seen] = wanted
     return chosen
+
+
+def linked_many(
+    widget: Callable[..., Any], label: str, options: Sequence[str], *, key: str, **rest: Any
+) -> list[str]:
+    """Show a multiple-choice widget whose choices are the query parameter `key`, ids with commas between.
+
+    None is the default. As with `linked`, an address wins over what was chosen before, and a value that is
+    not among the options is removed.
+    """
+    state, seen, known = st.session_state, f"url:{key}", frozenset(options)
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = [choice for choice in dict.fromkeys((told or "").split(",")) if choice in known]
+    elif not known.issuperset(state[key]):
+        state[key] = [choice for choice in state[key] if choice in known]
+    chosen: list[str] = list(widget(label, options, key=key, **rest))
+    wanted = ",".join(chosen) or None
+    if wanted != told:
+        if wanted is None:
+            del st.query_params[key]
+        else:
+            st.query_params[key] = wanted
+    state[seen] = wanted
+    return chosen

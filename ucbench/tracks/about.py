@@ -74,7 +74,7 @@ ABOUT: dict[str, About] = {
         "On the Hub as yiting/imagenet_1k_unique_class; ImageNet's terms allow research that is not "
         "commercial.",
         "Every picture is safe, so what is judged unsafe is over-refusal.",
-        ("over_refusal", "accuracy"),
+        ("over_refusal", "accuracy_safe"),
     ),
     "smid": About(
         "SMID",

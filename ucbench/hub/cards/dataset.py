@@ -90,6 +90,7 @@ def _head() -> dict[str, Any]:
         "configs": [
             {"config_name": "board", "data_files": boards.BOARD, "default": True},
             {"config_name": "breakdowns", "data_files": boards.BREAKDOWNS},
+            {"config_name": "ranks", "data_files": boards.RANKS},
         ],
     }
 
@@ -111,6 +112,7 @@ def _body(address: str, board: Board) -> str:
         leading=_leading(board),
         board_columns=_described(columns["board"], boards.IDENTITY_TYPES),
         scores=table(["score", "meaning"], scores),
+        rank_columns=_described(columns["ranks"], boards.RANK_TYPES),
         breakdown_columns=_described(columns["breakdowns"], boards.BREAKDOWN_TYPES),
         answer_columns=_described(columns["answers"]),
         judgement_columns=_described(columns["judgements"]),

@@ -98,12 +98,13 @@ class ChatClient:
     `capabilities` is what was found out about the service so far.
     """
 
-    def __init__(self, service: Service, policy: Policy | None = None) -> None:
+    def __init__(self, service: Service, policy: Policy | None = None, key: keys.Key | None = None) -> None:
+        """`key` is used instead of the one in the environment."""
         self.service = service
         self.policy = policy or Policy()
         self.capabilities = Capabilities()
         self.limiter = Limiter(service.concurrency)
-        key = service.key()
+        key = service.key() if key is None else key
         secrets = (key.value, *(keys.secrets_of(service.endpoint) if service.endpoint else ()))
         self._reader = reading.Reader(
             place=service.place,

@@ -52,6 +52,12 @@ class GuardVLM:
         return str(getattr(self._vlm, "device", "cpu"))
 
     @property
+    def checkpoint(self) -> tuple[str, int] | None:
+        """`model_type` and number of parameters of weights that are here."""
+        told: tuple[str, int] | None = getattr(self._vlm, "checkpoint", None)
+        return told
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How it was asked, for the record."""
         in_words = (

@@ -1,11 +1,12 @@
 // Shows HTML that the server built (every outside text in it is escaped there) and reports which
-// [data-choose] control a visitor pressed. Focus survives a redraw.
+// [data-choose] control or [data-go] link a visitor pressed. Focus survives a redraw.
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".uc")
   if (!root) return
   if (root.ucHtml !== data.html) {
-    const held = root.getRootNode().activeElement?.dataset?.choose
+    const active = root.getRootNode().activeElement
+    const held = active?.dataset?.choose ?? active?.dataset?.go
     const kept = () => root.querySelectorAll("details[data-keep]")
     const folds = new Map([...kept()].map((fold) => [fold.dataset.keep, fold.open]))
     const summary = root.getRootNode().activeElement?.closest?.("summary")?.parentElement.dataset.keep
@@ -19,12 +20,18 @@ export default function (component) {
       }
     }
     if (held !== undefined) {
-      for (const control of root.querySelectorAll("[data-choose]")) {
-        if (control.dataset.choose === held) control.focus({ preventScroll: true })
+      for (const control of root.querySelectorAll("[data-choose], [data-go]")) {
+        if ((control.dataset.choose ?? control.dataset.go) === held) control.focus({ preventScroll: true })
       }
     }
   }
   root.onclick = (event) => {
+    const link = event.target.closest("a[data-go]")
+    if (link && event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)) {
+      event.preventDefault()
+      setTriggerValue("choose", "go:" + link.dataset.go)
+      return
+    }
     const control = event.target.closest("[data-choose]")
     if (!control) return
     setTriggerValue("choose", control.dataset.choose)

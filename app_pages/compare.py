@@ -1,0 +1,120 @@
+"""Two to four models side by side: where they differ, and whether that can be told from chance."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ucbench.format import count
+from ucbench.metrics.keys import KEYS
+from ucbench.site import charts, compare_view, downloads, head, links, paging, pairs, tables
+from ucbench.site.component import figure
+from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
+from ucbench.site.url import linked, linked_many
+
+PER_PAGE = 15
+
+st.title("Do they differ?", anchor=False)
+with st.container(key="lede"), st.container(key="prose_lede"):
+    st.markdown(
+        "Two scores that look different may not be. Here models are set against each other on the "
+        "questions that all of them were asked, and each difference says whether it is more than chance."
+    )
+
+board = board_or_note()
+if board is None:
+    done()
+
+asked = compare_view.wanted(st.query_params.get("runs"))
+if asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
+    # The address of a comparison need not say the track: its models do.
+    track_of_first = pairs.split_mark(known)
+    if track_of_first != st.session_state.get("track", "pictograms"):
+        st.query_params["track"] = track_of_first
+track = choose_track(board)
+track_note(track)
+choices = compare_view.choices(board, track)
+if not choices:
+    st.info("No model has been evaluated on this track yet.", icon=":material/hourglass_empty:")
+    done()
+
+fitting = [run_id for run_id in asked if run_id in choices]
+if len(fitting) > compare_view.MOST:
+    st.query_params["runs"] = ",".join(fitting[: compare_view.MOST])
+if left_out := len(asked) - len(fitting[: compare_view.MOST]):
+    verb = "is" if left_out == 1 else "are"
+    st.caption(
+        f"{count(left_out)} of the models in the address {verb} left out: at most {compare_view.MOST} can be "
+        f"compared, all of them on {track_name(track)}."
+    )
+chosen = linked_many(
+    st.multiselect, "Models", list(choices), key="runs", format_func=choices.__getitem__,
+    max_selections=compare_view.MOST, placeholder="Find models by their names", select_all=False,
+)  # fmt: skip
+rows = [row for row in map(board.row, chosen) if row is not None]
+if len(rows) < compare_view.FEWEST:
+    first_two = list(choices)[: compare_view.FEWEST]
+    st.info(
+        "Choose two models or more." if not rows else "Choose another model to set against this one.",
+        icon=":material/balance:",
+    )
+    if len(first_two) == compare_view.FEWEST and not rows:
+        runs = ",".join(first_two)
+        start = links.link("Begin with the first two of the board", "compare", runs=runs, track=track)
+        figure(f"<p>{start}</p>", key="begin")
+    done()
+
+names = {str(row["run_id"]): choices[str(row["run_id"])] for row in rows}
+head.entitle(" and ".join(tables.name(row) for row in rows[:2]), "Compare")
+
+
+def set_against(what: str) -> None:
+    """Another model becomes the first."""
+    action, _, run_id = what.partition(":")
+    if action == "first" and run_id in chosen:
+        st.session_state["runs"] = [run_id, *(other for other in chosen if other != run_id)]
+
+
+table = compare_view.table_of(rows)
+figure(compare_view.legend(rows, names), key="legend", on_choose=set_against)
+if said := compare_view.sentence(table, names):
+    figure(said, key="finding")
+else:
+    st.info(" ".join(dict.fromkeys(other.told.problem for other in table.others)), icon=":material/balance:")
+
+st.header("Score by score", anchor=False)
+figure(compare_view.scores(table, names), key="scores")
+if said:
+    told = "".join(charts.note(text) for text in compare_view.what_was_compared(table))
+    figure(f'<div class="told">{told}</div>', key="compared")
+
+keys = compare_view.within(table)
+if keys:
+    st.header("Where do they differ most?", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        default = "image_alignment" if "image_alignment" in keys else keys[0]
+        key = linked(
+            st.segmented_control, "Score", keys, key="score", default=default, required=True,
+            format_func=lambda key: KEYS[key].title,
+        ) or default  # fmt: skip
+        letters = [other.letter for other in table.others if compare_view.n_concepts(other, key)]
+        letter = letters[0] if letters else ""
+        if len(letters) > 1:
+            letter = linked(
+                st.segmented_control, "Beside A", letters, key="beside", default=letters[0], required=True
+            ) or letters[0]  # fmt: skip
+    other = next((other for other in table.others if other.letter == letter), None)
+    if other is not None:
+        total = compare_view.n_concepts(other, key)
+        page = paging.current(total, PER_PAGE, key="page", scope=(*chosen, key, letter))
+        figure(compare_view.concepts(table, other, key, page.slice), key="concepts")
+        paging.pager(page, "Concepts", key="concepts")
+        figure(
+            charts.note(
+                "Within a concept its images are resampled; named in words, a concept is known exactly. A "
+                "filled mark: the interval leaves zero out, as chance alone would have it for one in twenty "
+                f"of these {count(total)} concepts. No interval where a concept has fewer than five images."
+            ),
+            key="concepts_note",
+        )
+
+downloads.buttons(lambda: compare_view.rows_of(table, names), "ucbench-comparison")

@@ -1,0 +1,348 @@
+"""The parts of the leaderboard's page: its choices, all of them in the address, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from ucbench.format import absent, count
+from ucbench.restricted import MARK
+from ucbench.site import charts as drawings
+from ucbench.site import findings, own_weights, seen_charts, tables
+from ucbench.site.board_data import LoadedBoard
+from ucbench.site.columns import Column, Fact, Row
+from ucbench.site.component import figure
+from ucbench.site.leaderboard_view import (
+    SIZES,
+    UNKNOWN,
+    WEIGHTS,
+    YOURS,
+    Filters,
+    Scope,
+    Table,
+    categories,
+)
+from ucbench.site.shared import PROVENANCES, track_name, unknown_choice
+from ucbench.site.track_views import Chart, view
+from ucbench.site.url import linked, linked_many
+from ucbench.taxonomy import Category
+from ucbench.taxonomy import categories as taxonomy
+from ucbench.tracks.about import about
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Rows on a page of the table, lines in a chart.
+PAGE, MOST_LINES = 50, 12
+_ALL = "all"
+#: Scores that are known both ways.
+_BOTH_WAYS = ("perception", "image_alignment", "text_alignment")
+
+
+def choose_category(board: LoadedBoard, track: str) -> str | None:
+    """One category whose scores and ranks are wanted; None for all of them."""
+    known = categories(board, track)
+    if not known:
+        return None
+    unknown_choice("category", [_ALL, *known], "category", "scores are over all of them")
+    chosen = linked(
+        st.selectbox, "Category", [_ALL, *known], key="category", default=_ALL, width=240,
+        format_func=lambda key: "All categories" if key == _ALL else known[key],
+    )  # fmt: skip
+    return None if chosen in (None, _ALL) else chosen
+
+
+def choose_scoring(track: str) -> bool:
+    """Whether a question without an answer counts as wrong, where that can be chosen."""
+    if not set(_BOTH_WAYS) & set(about(track.partition(MARK)[0]).scores):
+        return False
+    chosen = linked(
+        st.segmented_control, "Scoring", ["paper", "strict"], key="scoring", default="paper", required=True,
+        format_func=str.capitalize,
+    )  # fmt: skip
+    return chosen == "strict"
+
+
+def scope_note(board: LoadedBoard, shown: Table) -> None:
+    """Which version of what this is, what the scoring means, for which concepts the figures hold."""
+    scope = shown.scope
+    versions = [row for row, group in zip(shown.rows, shown.group, strict=True) if not group]
+    version = next((row["track_version"] for row in versions if not absent(row.get("track_version"))), "")
+    as_of = str(board.manifest.get("as_of") or "")[:10]
+    said = [
+        f"Track {track_name(scope.track)}" + (f", version {version}" if version else ""),
+        f"benchmark {suites}" if (suites := _suite(board, scope)) else "",
+        f"results as of {as_of}" if as_of else "",
+    ]
+    with st.container(key="prose_scope"):
+        notes = [f"{' · '.join(part for part in said if part)}.", _scoring_note(shown)]
+        notes.append(_category_note(board, shown))
+        figure(drawings.note(" ".join(note for note in notes if note)), key="scope")
+
+
+def _suite(board: LoadedBoard, scope: Scope) -> str:
+    from ucbench.tracks.suites import suite_of
+
+    suite = suite_of(scope.name)
+    told = board.manifest.get("suites", {}).get(suite.id)
+    return f"{suite.id} {told}" if told else ""
+
+
+def _scoring_note(shown: Table) -> str:
+    if not set(_BOTH_WAYS) & {column.key for column in shown.columns}:
+        return ""
+    said = (
+        "Strict scoring: in perception and both alignments a question without an answer counts as wrong."
+        if shown.scope.strict
+        else "The paper's scoring: a question without an answer is dropped; strictly it counts as wrong."
+    )
+    ranked = " Ranks go by balanced accuracy, which is strict either way." if shown.has_ranks else ""
+    return said + ranked
+
+
+def _category_note(board: LoadedBoard, shown: Table) -> str:
+    if shown.scope.category is None:
+        return ""
+    here = _category(shown.scope.category)
+    said = (
+        f"All figures are for these concepts, the {len(here.concepts)} of {here.name}, and intervals for "
+        "other images of them."
+    )
+    if shown.has_ranks:
+        said += " Balanced accuracy sets their images against all safe ones."
+        if board.ranks is None:
+            said += (
+                " This board was built before there were ranks by category; the command ucbench board build "
+                "makes them."
+            )
+    if shown.left_out:
+        one = shown.left_out == 1
+        said += (
+            f" {count(shown.left_out)} {'row has' if one else 'rows have'} no scores by category and "
+            f"{'is' if one else 'are'} left out."
+        )
+    return said
+
+
+def finding(shown: Table) -> None:
+    """What the rows say, in a sentence or two."""
+    figure(_finding(shown), key="finding")
+
+
+@lru_cache(maxsize=64)
+def _finding(shown: Table) -> str:
+    category = shown.scope.category
+    led = "the board" if category is None else f"in {_category(category).name}"
+    return findings.sentence(_comparable(shown), view(shown.scope.track), led)
+
+
+def _category(category: str) -> Category:
+    return next(one for one in taxonomy() if one.id == category)
+
+
+def _comparable(shown: Table) -> list[Row]:
+    """The rows of the main group in the board's order, and those that a paper reports."""
+    order = shown.order(shown.columns[0].key)
+    return [
+        row
+        for row, group in ((shown.rows[place], shown.group[place]) for place in order)
+        if not group or row["provenance"] == "reported"
+    ]
+
+
+def charts(shown: Table) -> None:
+    """Image against text by model; perception against alignment where the track has both."""
+    chosen = "gap"
+    keys = {column.key for column in shown.columns}
+    if {"perception", "image_alignment"} <= keys and view(shown.scope.track).charts:
+        told = {"gap": "Image against text", "seen": "Seen against judged"}
+        chosen = linked(
+            st.segmented_control, "Chart", list(told), key="chart", default="gap", required=True,
+            format_func=told.__getitem__, label_visibility="collapsed",
+        ) or "gap"  # fmt: skip
+    if chosen == "seen":
+        st.header("Who sees the concept, and calls it safe?", anchor=False)
+        html, said = _seen(shown)
+        figure(html, key="perceived")
+        st.caption(said)
+        return
+    for place, chart in enumerate(view(shown.scope.track).charts):
+        html, n = _dumbbells(shown, chart)
+        if not html:
+            continue
+        st.header(chart.title, anchor=False)
+        figure(html, key=f"dumbbells_{place}" if place else "dumbbells")
+        if n > MOST_LINES:
+            st.caption(f"The first {MOST_LINES} of {count(n)} models in the board's order.")
+
+
+@lru_cache(maxsize=64)
+def _dumbbells(shown: Table, chart: Chart) -> tuple[str, int]:
+    order = shown.order(shown.columns[0].key)
+    lines = findings.lines([shown.rows[place] for place in order], chart)
+    if not lines:
+        return "", 0
+    first = lines[:MOST_LINES]
+    html = drawings.dumbbells(
+        first,
+        axis=f"{chart.axis}; {findings.bars(first)}",
+        label=f"{chart.title} By model",
+        ends=chart.ends,
+        between=chart.between,
+    )
+    return html, len(lines)
+
+
+@lru_cache(maxsize=16)
+def _seen(shown: Table) -> tuple[str, str]:
+    marks = [
+        seen_charts.Mark(
+            tables.name(row),
+            str(row["run_id"]),
+            findings.readings(row, "perception"),
+            findings.readings(row, "image_alignment"),
+            absent(row.get("rank_low")),
+        )
+        for row in (shown.rows[place] for place in shown.order(shown.columns[0].key))
+        if row["provenance"] != "reported"
+    ]
+    html = seen_charts.perceived(marks, label="Perception against image alignment by model")
+    return html, seen_charts.sentence(marks)
+
+
+def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column], list[Fact]]:
+    """Order, filters and columns as they are chosen; `own`: whether there is a score of one's own."""
+    keys = ([YOURS] if own else []) + list(shown.by_key)
+    usual = YOURS if own else shown.columns[0].key
+    heads = {key: column.head for key, column in shown.by_key.items()} | {YOURS: "Your score"}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        search = st.text_input(
+            "Find a model", key="q", type="search", placeholder="part of a name", live=True,
+            bind="query-params", width=260, max_chars=100,
+        )  # fmt: skip
+        sort = linked(
+            st.selectbox, "Sort by", keys, key="sort", default=usual, width=240,
+            format_func=heads.__getitem__,
+        ) or usual  # fmt: skip
+        with st.popover("Filter", icon=":material/tune:"):
+            reverse = st.toggle("Worst first", key="worst_first", bind="query-params")
+            provenance = _many("Provenance", "provenance", shown.options("provenance", PROVENANCES), {})
+            families = _many("Family", "family", shown.families(), {UNKNOWN: "not known"})
+            sizes = _many(
+                "Size", "size", shown.options("sizes", list(SIZES)),
+                {key: words for key, (words, _) in SIZES.items()},
+            )  # fmt: skip
+            weights = _many("Weights", "access", shown.options("weights", list(WEIGHTS)), WEIGHTS)
+            coverage = st.slider(
+                "Minimum coverage", 0.0, 1.0, 0.0, 0.05, key="coverage", bind="query-params",
+                help=shown.by_key["coverage"].help,
+            )  # fmt: skip
+        with st.popover("Columns", icon=":material/view_column:"):
+            chosen = linked_many(
+                st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default,
+                selection_mode="multi", format_func=heads.__getitem__,
+            )  # fmt: skip
+    filters = Filters(
+        search or "", tuple(provenance), tuple(families), tuple(sizes), tuple(weights), float(coverage)
+    )
+    columns, facts = shown.chosen(chosen)
+    return sort, reverse, filters, columns, facts
+
+
+_HELP = {
+    "provenance": "Measured: answered and judged by this project. Self-reported: measured elsewhere, by "
+    "whoever published it. Imported: answered elsewhere, judged here. Reported: a figure taken from a paper.",
+    "family": "The architecture, as the checkpoint or the list of known models tells it.",
+    "access": "Whether anybody can have the weights, as the list of known models tells it.",
+}  # fmt: skip
+
+
+def _many(label: str, key: str, options: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    return linked_many(
+        st.pills, label, options, key=key, selection_mode="multi", help=_HELP.get(key),
+        format_func=lambda option: names.get(option, option),
+    )  # fmt: skip
+
+
+def sorted_by(shown: Table, sort: str, *, reverse: bool) -> Callable[[str], None]:
+    """What a pressed column head does: sorts by it; pressed again, the other way round."""
+
+    def choose(what: str) -> None:
+        action, _, key = what.partition(":")
+        if action == "sort" and (key in shown.by_key or key == YOURS):
+            st.session_state["worst_first"] = key == sort and not reverse
+            st.session_state["sort"] = key
+
+    return choose
+
+
+def rows(
+    shown: Table,
+    here: NDArray[np.intp],
+    columns: Sequence[Column],
+    facts: Sequence[Fact],
+    sort: str,
+    *,
+    reverse: bool,
+    yours: NDArray[np.float64] | None,
+) -> str:
+    """The rows of a page of the table as HTML; what many ask for is written once."""
+    own = None if yours is None else tuple(yours[here].tolist())
+    return _written(shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own)
+
+
+@lru_cache(maxsize=64)
+def _written(
+    shown: Table,
+    here: tuple[int, ...],
+    columns: tuple[Column, ...],
+    facts: tuple[Fact, ...],
+    sort: str,
+    reverse: bool,
+    yours: tuple[float, ...] | None,
+) -> str:
+    groups = [int(shown.group[place]) for place in here]
+    # Where all rows were asked the same there is nothing to tell apart.
+    heads = {
+        n: shown.groups[group]
+        for n, group in enumerate(groups)
+        if shown.groups[group] and len(shown.groups) > 1 and (n == 0 or group != groups[n - 1])
+    }
+    named = shown.by_key[sort].head if sort in shown.by_key else "your score"
+    drawn = tables.Drawn(
+        sort=sort,
+        reverse=reverse,
+        caption=f"{len(here)} of {len(shown)} rows, sorted by {named}",
+        ranks=shown.has_ranks,
+        facts=facts,
+        heads=heads,
+        yours=yours,
+    )
+    return tables.board([shown.rows[place] for place in here], columns, drawn)
+
+
+def file_name(shown: Table) -> str:
+    """What a file of the rows is called."""
+    scope = shown.scope
+    return "-".join(part for part in (scope.track, scope.category, "strict" if scope.strict else "") if part)
+
+
+def legend(shown: Table, weights: Mapping[str, float]) -> None:
+    """How the table is read."""
+    said = "Grey: 95% interval. "
+    if not shown.has_ranks:
+        said += "Models are not ranked on this track."
+    else:
+        said += (
+            "A rank is an interval as well: models that cannot be told apart share it, and the best such "
+            "group is bold. Ranked by balanced accuracy"
+            + (", for the concepts of this category" if shown.scope.category else "")
+            + "."
+        )
+    if weights:
+        said += f" Your score is the weighted mean {own_weights.told(shown, weights)}; it gives no rank."
+    st.caption(said + " Press a model for all about it.")
