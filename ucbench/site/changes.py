@@ -6,7 +6,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[2] / "CHANGELOG.md"
+from ucbench.home import home
+
+FILE = home() / "CHANGELOG.md"
 
 
 @cache
