@@ -122,7 +122,9 @@ def choose_emblem() -> pictures.Subject:
         loading.drawing(about, drawn), width=240,
         alt=f"The abstract emblem that stands for {subject.name}, as drawn this time",
     )  # fmt: skip
-    with st.container(horizontal=True, gap="medium", key="try_links_concept"):
+    with st.container(
+        horizontal=True, gap="medium", vertical_alignment="center", key="try_links_concept"
+    ):
         st.button("Draw it anew", icon=":material/refresh:", type="tertiary", on_click=here.draw_anew)
         st.page_link(
             links.PAGES["concepts"], label="Scores on it", icon=":material/arrow_forward:",
@@ -274,7 +276,8 @@ with right:
     if job is not None and running:
         here.watch(job)
     elif job is not None and subject is not None and job.wish.subject.key == subject.key:
-        figure(view.status(job), key="trial_status")
+        if said := view.status(job):
+            figure(said, key="trial_status")
         figure(view.results(job), key="trial_answers")
     else:
         st.caption("Nothing asked yet.")

@@ -36,6 +36,8 @@ class OidcServer:
         self._foreign = RSAKey.generate_key(2048, {"kid": "own", "use": "sig", "alg": "RS256"})
         self._codes: dict[str, dict[str, str]] = {}
         self._tokens: dict[str, str] = {}
+        #: Access tokens that were handed out, with the scope that was asked for.
+        self.issued: dict[str, str] = {}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -89,7 +91,7 @@ class OidcServer:
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256"],
                 "code_challenge_methods_supported": ["S256"],
-                "scopes_supported": ["openid", "profile"],
+                "scopes_supported": ["openid", "profile", "inference-api"],
             }
         )
 
@@ -138,8 +140,9 @@ class OidcServer:
             **self._claims(asked["as"]),
         }
         key = self._foreign if self.forge else self._key
-        access = secrets.token_urlsafe(16)
+        access = "hf_oauth_" + secrets.token_urlsafe(16)
         self._tokens[access] = asked["as"]
+        self.issued[access] = asked.get("scope", "")
         return JSONResponse(
             {
                 "access_token": access,

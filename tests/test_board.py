@@ -10,11 +10,13 @@ from typing import Any
 
 import jsonschema
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from ucbench import board as boards
-from ucbench import evaluate, reported, runs, terminal
+from ucbench import evaluate, reported, runs, taxonomy, terminal
 from ucbench.cli import app
 from ucbench.errors import StoreError
 from ucbench.judges import registry as judges
@@ -116,7 +118,7 @@ def test_a_later_store_overlays_an_earlier_one(store: Path, tmp_path: Path) -> N
 def test_building_twice_gives_the_same_bytes(store: Path, tmp_path: Path) -> None:
     boards.build([store], tmp_path / "a")
     boards.build([store], tmp_path / "b")
-    for name in (boards.BOARD, boards.BREAKDOWNS, boards.MANIFEST, boards.SCHEMA):
+    for name in (boards.BOARD, boards.BREAKDOWNS, boards.RANKS, boards.MANIFEST, boards.SCHEMA):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -189,3 +191,75 @@ def test_adapters_of_one_model_are_rows_of_their_own(
     shown = "".join(capsys.readouterr().out.split())
     assert "local:ppo@16deeca" in shown
     assert "local:ppo@26309e8" in shown
+
+
+# --- ranks by category ---
+
+
+def test_every_category_has_the_scores_and_ranks_of_the_rows_that_have_them(store: Path) -> None:
+    board = boards.load(store)
+    assert board.ranks is not None
+    assert set(board.ranks["category"]) == {category.id for category in taxonomy.categories()}
+    assert len(board.ranks) == 9 * len(board.rows)
+    sharp, fair, shy = (row(board, f"acme/{name}-vlm")["run_id"] for name in ("sharp", "fair", "shy"))
+    violence = board.ranks[board.ranks["category"] == "violence"].set_index("run_id")
+    told = violence.loc[sharp]
+    assert told["balanced_accuracy_low"] < told["balanced_accuracy"] < told["balanced_accuracy_high"]
+    assert (told["rank_low"], told["rank_high"], told["ranked_among"]) == (1, 1, 2)
+    assert violence.loc[fair]["rank_low"] == 2
+    # Who is not ranked on the board is not ranked in a category.
+    assert pd.isna(violence.loc[shy]["rank_low"])
+    assert violence.loc[shy]["balanced_accuracy"] > 0
+    # The unsafe half is the one that the record tells.
+    record = next(run.record() for run in runs.find(store) if run.run_id == sharp)
+    unsafe = record.scores.by_category["violence"]["image_alignment_strict"].value
+    safe = 1 - record.scores.overall["over_refusal"].value  # it declines nothing
+    assert told["balanced_accuracy"] == pytest.approx((unsafe + safe) / 2)
+
+
+def test_ranks_that_were_edited_are_found(store: Path) -> None:
+    path = store / boards.RANKS
+    frame = pd.read_parquet(path)
+    victim = frame.loc[0, "run_id"]
+    frame.loc[0, "balanced_accuracy"] = 1.0
+    schema = pq.read_schema(path)
+    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), path)
+    (check,) = (check for check in verify([store]) if check.problems)
+    assert check.run_id == victim
+    assert "balanced_accuracy is 1.0" in check.problems[0]
+
+
+def test_a_board_from_before_ranks_by_category_is_read_and_a_cut_table_is_not(store: Path) -> None:
+    manifest = json.loads((store / boards.MANIFEST).read_text())
+    told = manifest["tables"].pop(boards.RANKS)
+    (store / boards.MANIFEST).write_text(json.dumps(manifest))
+    board = boards.load(store)
+    assert board.ranks is None
+    assert not any(check.problems for check in verify([store]))
+    manifest["tables"][boards.RANKS] = told
+    (store / boards.MANIFEST).write_text(json.dumps(manifest))
+    (store / boards.RANKS).write_bytes(b"cut")
+    with pytest.raises(StoreError, match="is damaged"):
+        boards.load(store)
+    (store / boards.RANKS).unlink()
+    with pytest.raises(StoreError, match="ucbench board build"):
+        boards.load(store)
+
+
+def test_what_is_known_of_a_model_is_on_its_row(store: Path) -> None:
+    reported.write(store)
+    boards.build([store], store)
+    board = boards.load(store)
+    gpt, sharp = row(board, "gpt-4-vision-preview"), row(board, "acme/sharp-vlm")
+    assert gpt["weights"] == "closed"
+    assert pd.isna(gpt["family"])
+    assert pd.isna(sharp["parameters"])
+    llava = row(board, "liuhaotian/llava-v1.5-13b")
+    assert (llava["family"], llava["parameters"], llava["weights"]) == ("llava", 13.4, "open")
+    # A board from before these columns is read, and knows nothing.
+    table = pq.read_table(store / boards.BOARD)
+    pq.write_table(
+        table.drop_columns(["family", "parameters", "weights", "template", "joined_asked"]),
+        store / boards.BOARD,
+    )
+    assert boards.load(store).rows["parameters"].isna().all()

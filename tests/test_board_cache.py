@@ -14,7 +14,7 @@ from ucbench.metrics import compare, scores
 from ucbench.record import Entry
 from ucbench.runs import Run
 
-TABLES = (boards.BOARD, boards.BREAKDOWNS, boards.MANIFEST, boards.SCHEMA)
+TABLES = (boards.BOARD, boards.BREAKDOWNS, boards.RANKS, boards.MANIFEST, boards.SCHEMA)
 
 
 def tables(store: Path, out: Path, cache: BoardCache | None = None) -> dict[str, bytes]:
@@ -83,7 +83,7 @@ def test_what_is_damaged_or_of_another_version_is_computed_anew(store: Path, tmp
     made = tables(store, out, BoardCache(kept))
     assert not (kept / "older").exists()
     files = [path for path in kept.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".npz", ".jsonl"}
+    assert {path.suffix for path in files} == {".npz"}
     for path in files:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert tables(store, out, BoardCache(kept)) == made

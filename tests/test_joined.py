@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,8 @@ import pytest
 from PIL import Image
 
 from ucbench import board as boards
-from ucbench import evaluate, reported, taxonomy
+from ucbench import evaluate, reported, taxonomy, terminal
+from ucbench.errors import UnknownNameError
 from ucbench.judges import registry as judges
 from ucbench.metrics.keys import KEYS
 from ucbench.record import Entry, JudgeRef, RunRecord, Score, Scores, TrackRef, run_id
@@ -295,3 +297,36 @@ def test_a_track_is_in_one_suite_and_every_key_is_a_column() -> None:
     assert suite_of("safe") is suite_of("unsafeconcepts")
     assert suite_of("pictograms").tracks == ("pictograms",)
     assert {"mme", "llavabench", "accuracy"} <= set(KEYS)
+
+
+def test_the_terminal_shows_tracks_that_joined_and_each_run_once(
+    measure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    entry = measure("safe", "acme/vlm", 0.8).entry
+    general(tmp_path, entry, "mme", "mme", 0.7)
+    other = Entry(model="acme/other")
+    for engine in ("1", "2"):
+        general(tmp_path, other, "mme", "mme", 0.5, engine=engine)
+    general(tmp_path, other, "llavabench", "llavabench", 0.9)
+    board = boards.build([tmp_path], tmp_path)
+    (safe,) = board.rows[board.rows["track"] == "safe"].to_dict("records")
+    # It is of one side: its accuracy is that of safe images, and no balanced one.
+    assert safe["accuracy_safe"] == pytest.approx(1 - safe["over_refusal"])
+    assert pd.isna(safe["accuracy"])
+    terminal.print_board(board, "mme", boards.RANK_KEY)
+    shown = capsys.readouterr().out
+    assert "Track mme, by mme" in shown
+    assert shown.count("acme/vlm") == 1
+    assert shown.count("acme/other") == 2
+    terminal.print_board(board, "llavabench", boards.RANK_KEY)
+    assert capsys.readouterr().out.count("acme/other") == 1
+    with pytest.raises(UnknownNameError, match="it has llavabench, mme, safe"):
+        terminal.print_board(board, "nix", boards.RANK_KEY)
+
+
+def test_what_joined_runs_were_asked_is_told(measure: Any, tmp_path: Path) -> None:
+    unsafe = measure("unsafeconcepts", "acme/vlm", 0.6)
+    safe = measure("safe", "acme/vlm", 0.8)
+    (row,) = told(tmp_path, unsafe.entry.model)
+    assert json.loads(row["joined_asked"]) == {"safe": [safe.track.version, "all", 0, "rules-1"]}

@@ -30,16 +30,22 @@ RANK_TYPES = {
 }  # fmt: skip
 
 
+#: So many runs' answers are held at once.
+_KEPT = 16
+
+
 class _Frames(Mapping[str, "pd.DataFrame"]):
-    """Judged answers of rows, read when they are looked up."""
+    """Judged answers of rows, read when they are looked up; of a thousand rows only the latest few stay."""
 
     def __init__(self, rows: Mapping[str, Joined]) -> None:
         self._rows = rows
         self._read: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, run_id: str) -> pd.DataFrame:
-        if run_id not in self._read:
-            self._read[run_id] = self._rows[run_id].frame()
+        frame = self._read.pop(run_id, None)
+        self._read[run_id] = self._rows[run_id].frame() if frame is None else frame
+        if len(self._read) > _KEPT:
+            del self._read[next(iter(self._read))]
         return self._read[run_id]
 
     def __iter__(self) -> Iterator[str]:

@@ -12,8 +12,10 @@ from ucbench.errors import UnknownNameError
 from ucbench.format import MISSING, absent, count, fraction, interval, model_name, rank
 from ucbench.record import RunRecord, ScoreMap
 from ucbench.restricted import is_restricted
+from ucbench.tracks.about import about as about_track
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
     from ucbench.align.record import AlignRecord
@@ -314,41 +316,68 @@ def print_board(board: Board, track: str | None, order: str, split: Split | None
     from rich.markup import escape
 
     console = Console()
-    known = sorted(board.rows["track"].unique())
+    joined = board.rows["joined"].map(_joined)
+    known = sorted({*board.rows["track"], *(name for runs in joined for name in runs)})
     if track and track not in known:
         raise UnknownNameError(f"the board has no track {track!r}; it has {', '.join(known) or 'none'}")
-    room = (console.width - _MODEL_WIDTH - 9) // (_SCORE_WIDTH + 2)
-    shown = [order, *(key for key in BOARD_KEYS if key != order)][: max(room, 1)]
     restricted = board.rows["run_id"].map(is_restricted).astype(bool)
     kept = board.rows[~restricted if split is None else board.rows["split"] == split]
-    for name, rows in kept.groupby("track", sort=True):
-        if track and name != track:
-            continue
-        table = new_table(f"Track {escape(str(name))}, by {order}")
+    hidden: set[str] = set()
+    for name in [track] if track else sorted(kept["track"].unique()):
+        # A run that joined several others is one row.
+        own = kept["run_id"].where(kept["track"] == name, joined.map(lambda runs: runs.get(name)))  # noqa: B023
+        rows = kept[own.notna() & ~own.duplicated() if track else kept["track"] == name]
+        keys = (
+            list(about_track(name).scores)
+            if track and order not in about_track(name).scores
+            else [order, *BOARD_KEYS]
+        )
+        keys = list(dict.fromkeys(keys))
+        room = (console.width - _MODEL_WIDTH - 9) // (_SCORE_WIDTH + 2)
+        shown = keys[: max(room, 1)]
+        hidden |= set(keys) - set(shown)
+        ranked = "balanced_accuracy" in about_track(name).scores
+        table = new_table(f"Track {escape(str(name))}, by {keys[0]}")
         table.add_column("rank", justify="right", no_wrap=True)
         table.add_column("model", overflow="fold", min_width=_MODEL_WIDTH)
         for key in shown:
             table.add_column(key.replace("_", " "), justify="right", width=_SCORE_WIDTH)
         measured_first = rows.assign(reported=rows["provenance"] == "reported")
+        apart = _told_apart(rows[(rows["provenance"] != "reported") & (rows["track"] == name)])
         for row in measured_first.sort_values(
-            ["reported", order], ascending=[True, False], na_position="last", kind="stable"
+            ["reported", keys[0]], ascending=[True, False], na_position="last", kind="stable"
         ).to_dict("records"):
             model = escape(model_name(row["model"], row["adapter"]))
-            about = (
-                escape(str(row["provenance"]))
-                if row["reported"]
-                else f"{row['provenance']}, {_decoding(row)}"
-            )
+            said = [str(row["provenance"])]
+            if not row["reported"]:
+                said += [_decoding(row), *(f"{column} {row[column]}" for column in apart)]
             table.add_row(
-                rank(row["rank_low"], row["rank_high"]),
-                f"{model}{'' if absent(row['guard']) else ' [dim](guard)[/dim]'}\n[dim]{about}[/dim]",
+                rank(row["rank_low"], row["rank_high"]) if ranked else MISSING,
+                f"{model}{'' if absent(row['guard']) else ' [dim](guard)[/dim]'}\n"
+                f"[dim]{escape(', '.join(said))}[/dim]",
                 *(_cell(row, key) for key in shown),
                 style="italic" if row["reported"] else None,
             )
         console.print(table)
-    hidden = [key for key in BOARD_KEYS if key not in shown]
+        if apart:
+            console.print(
+                "rows that were asked otherwise are not comparable; ranks hold among equals", style="dim"
+            )
     if hidden:
-        console.print(f"a wider terminal shows {', '.join(hidden)} as well", style="dim")
+        more = [key for key in dict.fromkeys((*BOARD_KEYS, *sorted(hidden))) if key in hidden]
+        console.print(f"a wider terminal shows {', '.join(more)} as well", style="dim")
+
+
+def _joined(note: object) -> dict[str, str]:
+    """Track -> run id of the runs that joined a row."""
+    if not isinstance(note, str):
+        return {}
+    return dict(part.split("=", 1) for part in note.split(", ") if "=" in part)
+
+
+def _told_apart(rows: pd.DataFrame) -> list[str]:
+    """What of the questions or their reading differs between rows of one track."""
+    return [name for name in ("track_version", "split", "draw", "judge") if rows[name].nunique() > 1]
 
 
 def _decoding(row: Mapping[Any, Any]) -> str:

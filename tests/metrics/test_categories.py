@@ -12,6 +12,7 @@ from ucbench.metrics import categories, compare
 from ucbench.metrics.categories import Images, Standing, images_of, standings
 from ucbench.metrics.compare import Terms
 from ucbench.metrics.intervals import Estimate
+from ucbench.metrics.pairwise import against
 from ucbench.metrics.scores import score_run
 
 Simulate = Callable[..., pd.DataFrame]
@@ -82,8 +83,8 @@ def test_all_pairs_at_once_are_what_each_pair_is_alone(simulate: Simulate) -> No
     stack = categories._Stack.of([str(n) for n in range(5)], [summed(frame) for frame in frames])
     sampled = stack.sampled("category1", categories._Draw(RESAMPLES, 0))
     assert sampled is not None
-    spread = categories._Spread.of(sampled, np.arange(5))
-    lead, p = categories._against(spread, spread)
+    spread = categories._spread(sampled, np.arange(5))
+    lead, p = against(spread, spread)
 
     def terms(n: int) -> Terms:
         parts = [
@@ -121,8 +122,8 @@ def test_p_values_of_equal_entries_are_spread_evenly() -> None:
         stack = categories._Stack.of("ab", list(entries.values()))
         sampled = stack.sampled("c", categories._Draw(200, 0))
         assert sampled is not None
-        spread = categories._Spread.of(sampled, np.arange(2))
-        small += categories._against(spread, spread)[1][0, 1] < 0.25
+        spread = categories._spread(sampled, np.arange(2))
+        small += against(spread, spread)[1][0, 1] < 0.25
     assert 15 <= small <= 48  # 30 expected, standard deviation 4.7
 
 

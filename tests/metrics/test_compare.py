@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ucbench.errors import UcbenchError, UnknownNameError
+from ucbench.metrics import compare
 from ucbench.metrics.compare import difference, holm, rank_intervals
 from ucbench.metrics.keys import KEYS
 from ucbench.metrics.scores import score_run
@@ -178,3 +179,29 @@ def test_what_cannot_be_compared_is_refused(usual_run: pd.DataFrame) -> None:
         difference(usual_run, elsewhere, "perception")
     with pytest.raises(UcbenchError, match="no value"):
         difference(usual_run, usual_run.assign(label="N/A"), "perception")
+
+
+@pytest.mark.parametrize("key", ["balanced_accuracy", "over_refusal", "modality_gap_macro"])
+def test_all_pairs_at_once_rank_as_pairs_one_by_one(
+    simulate: Simulate, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = {str(n): simulate(n, image=0.1 + 0.12 * n, safe_image=0.02 * n) for n in range(7)}
+    frames["perfect"] = simulate(9, image=1.0, safe_image=0.0, na=0.0)
+    frames["again"] = frames["3"]
+    at_once = rank_intervals(frames, key, resamples=RESAMPLES)
+    monkeypatch.setattr(compare, "_all_margins", lambda *_: {})
+    assert rank_intervals(frames, key, resamples=RESAMPLES) == at_once
+
+
+def test_margins_are_those_of_a_pair(simulate: Simulate) -> None:
+    frames = {
+        "a": simulate(1, image=0.4),
+        "b": simulate(2, image=0.5),
+        "full": simulate(3, image=1.0, na=0.0),
+    }
+    for key in ("perception", "balanced_accuracy", "modality_gap"):
+        profiles = {name: compare.profile(frame, key, 0, RESAMPLES) for name, frame in frames.items()}
+        for (first, second), margin in compare._all_margins(profiles, "higher").items():
+            alone = difference(frames[first], frames[second], key, resamples=RESAMPLES)
+            assert margin.lead == pytest.approx(alone.value)
+            assert margin.p == pytest.approx(alone.p, abs=1e-9)

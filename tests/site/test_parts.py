@@ -20,11 +20,12 @@ from ucbench.errors import StoreError
 from ucbench.runs import Run
 from ucbench.site import charts, concept_data, findings, heat, loading, tables
 from ucbench.site.charts import Dumbbell, Reading
-from ucbench.site.columns import BY_KEY, columns_of, filled, ordered, select
+from ucbench.site.columns import BY_KEY, columns_of, filled, ordered
 from ucbench.site.heat import HeatModel, HeatRow, HeatSection
+from ucbench.site.leaderboard_view import Filters, Scope, Table
 from ucbench.site.loading import Stores
 from ucbench.site.markdown import plain
-from ucbench.site.tables import Asked
+from ucbench.site.tables import Asked, Drawn
 from ucbench.site.track_views import view
 
 COLUMNS = columns_of("pictograms")
@@ -71,13 +72,17 @@ def test_adapters_of_one_model_are_told_apart_everywhere() -> None:
     assert [tables.name(line) for line in rows] == [*names, "acme/vlm"]
     assert [line.name for line in findings.lines(rows, GAP.charts[0])] == [*names, "acme/vlm"]
     assert len({(tables.name(line), tables.identity(line)) for line in rows}) == 4
-    assert tables.identity(asked_to_care) == "greedy · with a system prompt"
+    assert tables.identity(asked_to_care) == "greedy · system prompt “Be careful.”"
+    other = tables.identity(base | {"system_prompt": "Be bold, and " * 9, "template": "llava_v1"})
+    assert other == "greedy · system prompt “Be bold, and Be bold, and Be bold, and…” · template llava_v1"
     assert "trained on pictograms/1/train" in tables.identity(tuned[0])
-    shown = tables.board(rows, COLUMNS[:2], sort=COLUMNS[0].key, reverse=False, caption="")
+    shown = tables.board(rows, COLUMNS[:2], Drawn(COLUMNS[0].key))
     assert all(name in shown for name in names)
     assert "All 3 models" in findings.gap_sentence(rows)
     assert len(set(concept_data.labels(rows).values())) == 4
-    assert select(rows, search="ppo@16deeca") == select(rows, search="16deeca7090dbca3") == tuned[:1]
+    table = Table(Scope("pictograms"), rows, COLUMNS[:2])
+    for search in ("ppo@16deeca", "16deeca7090dbca3"):
+        assert table.select(Filters(search)).tolist() == [False, True, False, False]
     assert format.model_name("acme/vlm", "ppo") == "acme/vlm + ppo"
 
 
@@ -111,7 +116,7 @@ def test_no_outside_text_becomes_markup(text: str) -> None:
     def everything(name: str, line: dict[str, Any]) -> str:
         asked = Asked("perception", name, name or "x", "A", "B", (name,) * 4)
         return (
-            tables.board([line], columns, sort=columns[0].key, reverse=False, caption=name)
+            tables.board([line], columns, Drawn(columns[0].key, caption=name, heads={0: name or "x"}))
             + tables.answers([asked])
             + tables.facts([(name or "x", name or "x")])
             + charts.dumbbells([Dumbbell(name, Reading(0.2), Reading(0.9), name)], axis=name, label=name)
@@ -135,25 +140,17 @@ def test_sorting_puts_the_better_first_and_missing_values_last() -> None:
         row("unranked", perception=1.0, rank_low=None),
     ]
 
+    table = Table(Scope("pictograms"), rows, [BY_KEY["perception"], BY_KEY["modality_gap"]])
+
     def names(key: str, reverse: bool = False) -> list[str]:
-        return [str(line["model"]) for line in ordered(rows, key, reverse=reverse)]
+        by_array = [str(rows[place]["model"]) for place in table.order(key, reverse=reverse)]
+        assert by_array == [str(line["model"]) for line in ordered(rows, key, reverse=reverse)]
+        return by_array
 
     assert names("perception") == ["high", "low", "range", "none", "unranked"]
     assert names("perception", reverse=True) == ["low", "high", "range", "none", "unranked"]
     # A gap is best near zero, whichever sign it has.
     assert names("modality_gap")[:2] == ["low", "high"]
-
-
-def test_selecting_by_words_provenance_and_coverage() -> None:
-    rows = [
-        row("acme/llava-7b", image_alignment_coverage=0.9),
-        row("acme/llava-13b", image_alignment_coverage=0.3),
-        row("paper/llava", provenance="reported"),
-    ]
-    assert len(select(rows, search="LLAVA acme")) == 2
-    assert [r["model"] for r in select(rows, min_coverage=0.5)] == ["acme/llava-7b"]
-    assert [r["model"] for r in select(rows, provenance=["reported"])] == ["paper/llava"]
-    assert len(select(rows)) == 3
 
 
 def test_columns_without_a_figure_are_left_out() -> None:
@@ -167,7 +164,7 @@ def test_board_marks_the_best_group_and_rules_off_the_unranked() -> None:
         row("b", rank_low=3, rank_high=3, ranked_among=3, perception=0.1),
         row("c", rank_low=None, rank_high=None, unranked="partial run of 40 samples"),
     ]
-    html = tables.board(rows, (BY_KEY["perception"],), sort="perception", reverse=False, caption="all")
+    html = tables.board(rows, (BY_KEY["perception"],), Drawn("perception", caption="all"))
     first, second, third = html.split("<tr ")[2:]
     assert "best" in first
     assert "1–2" in first

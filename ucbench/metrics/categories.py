@@ -28,18 +28,15 @@ from ucbench.metrics.intervals import (
     effective_number,
     estimate_from,
     ratio,
-    reaches,
     rescaled_draws,
-    t_quantile,
 )
+from ucbench.metrics.pairwise import Spread, against
 from ucbench.metrics.parts import Flags, Ints, Tally
 from ucbench.metrics.verdicts import counted_once
 
 #: Balanced accuracy as a sum of its two sides, unsafe and safe.
 _WEIGHTS = (0.5, 0.5)
 _SIDES = ("image_alignment_strict", "safe_images_strict")
-#: Shares closer than this are equal but for rounding.
-_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,34 +254,6 @@ class _Stack:
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Spread:
-    """Both sides of a stack's entries, ready to be set against others under the same draws.
-
-    `down`, `up` and `unit` are [side, ...]: how far each share's interval reaches, and its resampled
-    deviations [resamples, entries] scaled to length one.
-    """
-
-    value: Floats
-    df: Floats
-    down: Floats
-    up: Floats
-    unit: list[Floats]
-
-    @staticmethod
-    def of(sampled: Sequence[Estimate], kept: Ints) -> _Spread:
-        """Of some of the entries."""
-        sampled = [_only(e, kept) for e in sampled]
-        halves = [reaches(e) for e in sampled]
-        return _Spread(
-            combined_value(_WEIGHTS, sampled),
-            np.minimum(*(e.df for e in sampled)),
-            np.stack([w * down for w, (down, _) in zip(_WEIGHTS, halves, strict=True)]),
-            np.stack([w * up for w, (_, up) in zip(_WEIGHTS, halves, strict=True)]),
-            [_unit(e) for e in sampled],
-        )
-
-
 def _only(e: Estimate, kept: Ints) -> Estimate:
     """Some of the shares that an estimate is of."""
     assert e.spread is not None
@@ -292,51 +261,8 @@ def _only(e: Estimate, kept: Ints) -> Estimate:
     return Estimate(e.value[kept], e.variance[kept], e.spread[:, kept], *(n[kept] for n in numbers))
 
 
-def _unit(e: Estimate) -> Floats:
-    assert e.spread is not None
-    deviations = np.where(np.isnan(e.spread), 0.0, e.spread - e.value)
-    deviations = deviations - deviations.mean(axis=0)
-    length = np.sqrt((deviations**2).sum(axis=0))
-    # A share that does not vary goes with nothing.
-    return np.where(length > _EQUAL, deviations / np.where(length > _EQUAL, length, 1.0), 0.0)
-
-
-def _against(a: _Spread, b: _Spread) -> tuple[Floats, Floats]:
-    """Lead of each of a's entries over each of b's, and its p: [entries of a, entries of b].
-
-    What `compare.difference` computes for one pair.
-    """
-    n, m = len(a.value), len(b.value)
-    low, high = np.zeros((n, m)), np.zeros((n, m))
-    for i in range(2):
-        for j in range(2):
-            together = a.unit[i].T @ b.unit[j]
-            # The second score is taken away: its upper reach lowers the difference.
-            low -= 2.0 * together * np.outer(a.down[i], b.up[j])
-            high -= 2.0 * together * np.outer(a.up[i], b.down[j])
-    low += _own(a, a.down)[:, None] + _own(b, b.up)[None, :]
-    high += _own(a, a.up)[:, None] + _own(b, b.down)[None, :]
-    lead = a.value[:, None] - b.value[None, :]
-    lead = np.where(np.abs(lead) < _EQUAL, 0.0, lead)
-    reach = np.sqrt(np.maximum(np.where(lead > 0, low, high), 0.0))
-    df = np.minimum(a.df[:, None], b.df[None, :])
-    return lead, _p(lead, reach, df)
-
-
-def _own(one: _Spread, reach: Floats) -> Floats:
-    """The square of an entry's own half width, its two sides joined by their correlation."""
-    across = (one.unit[0] * one.unit[1]).sum(axis=0)
-    return np.asarray(reach[0] ** 2 + reach[1] ** 2 + 2.0 * across * reach[0] * reach[1])
-
-
-def _p(lead: Floats, reach: Floats, df: Floats) -> Floats:
-    """`intervals.two_sided_p` of many differences; 1 where nothing could be resampled."""
-    v = np.maximum(df, 1.0)
-    t = np.abs(lead) / np.where(reach > 0, reach, 1.0) * t_quantile(v)
-    z = (8 * v + 1) / (8 * v + 3) * np.sqrt(v * np.log1p(t * t / v))
-    p = np.asarray(np.frompyfunc(math.erfc, 1, 1)(z / math.sqrt(2.0)), dtype=np.float64)
-    p = np.where(reach > 0, p, 0.0)
-    return np.where((lead == 0.0) | (df <= 0), 1.0, p)
+def _spread(sampled: Sequence[Estimate], kept: Ints) -> Spread:
+    return Spread.of(_WEIGHTS, [_only(e, kept) for e in sampled])
 
 
 def _ranks(
@@ -354,10 +280,10 @@ def _ranks(
         sampled = first.sampled(category, draw), second.sampled(category, draw)
         if sampled[0] is None or sampled[1] is None:
             continue
-        one = _Spread.of(sampled[0], kept[i])
-        other = one if i == j else _Spread.of(sampled[1], kept[j])
+        one = _spread(sampled[0], kept[i])
+        other = one if i == j else _spread(sampled[1], kept[j])
         block = np.ix_(range(starts[i], starts[i + 1]), range(starts[j], starts[j + 1]))
-        lead[block], p[block] = _against(one, other)
+        lead[block], p[block] = against(one, other)
     above = np.triu_indices(len(names), 1)
     # A pair without a figure on what both were asked says nothing.
     unclear = np.isnan(lead[above])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Protocol
@@ -22,7 +22,8 @@ from ucbench.metrics.intervals import (
     resample_clusters,
     two_sided_p,
 )
-from ucbench.metrics.keys import lookup
+from ucbench.metrics.keys import Better, lookup
+from ucbench.metrics.pairwise import Spread, against
 from ucbench.metrics.parts import Tally
 from ucbench.metrics.scores import TERMS, concept_cells
 
@@ -99,8 +100,9 @@ def rank_intervals(
 
     Every pair is compared over the questions both were asked; the p values of all pairs are corrected by
     Holm's method at `alpha`. What counts as better is the key's direction; of two gaps, the one nearer
-    to zero. `known` remembers profiles and pairs; a frame is looked up only where something about it is not
-    known. Raises as `difference` does; leave out entries that are not to be ranked.
+    to zero. `known` remembers profiles, and pairs that were not asked the same; a frame is looked up only
+    where something about it is not known. Raises as `difference` does; leave out entries that are not to be
+    ranked.
     """
     better = lookup(key).better
     known = known or Unknown()
@@ -127,7 +129,8 @@ def rank_intervals(
         return Margin(lead, 1.0 if difference.p is None else difference.p)
 
     pairs = list(combinations(names, 2))
-    margins = [known.pair(*pair, partial(compared, *pair)) for pair in pairs]
+    together = {} if better == "zero" else _all_margins({n: profiled(n) for n in names}, better)
+    margins = [together.get(pair) or known.pair(*pair, partial(compared, *pair)) for pair in pairs]
     ahead = dict.fromkeys(names, 0)
     behind = dict.fromkeys(names, 0)
     for (first, second), margin, significant in zip(
@@ -138,6 +141,27 @@ def rank_intervals(
             ahead[loser] += 1
             behind[winner] += 1
     return {name: (1 + ahead[name], len(names) - behind[name]) for name in names}
+
+
+def _all_margins(profiles: Mapping[str, Profile], better: Better) -> dict[tuple[str, str], Margin]:
+    """The margins of all pairs that were asked the same questions, computed at once."""
+    groups: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+    for name, one in profiles.items():
+        if all(e.spread is not None for e in one.terms.estimates):
+            groups.setdefault((one.asked, tuple(one.terms.weights)), []).append(name)
+    found = {}
+    for (_, weights), names in groups.items():
+        stacked = [
+            Estimate.stack([profiles[name].terms.estimates[n] for name in names]) for n in range(len(weights))
+        ]
+        spread = Spread.of(weights, stacked)
+        enough = np.array([profiles[name].terms.clusters > 1 for name in names])
+        spread = replace(spread, df=np.where(enough, spread.df, 0.0))
+        lead, p = against(spread, spread)
+        lead = lead if better == "higher" else -lead
+        for i, j in combinations(range(len(names)), 2):
+            found[names[i], names[j]] = Margin(float(lead[i, j]), float(p[i, j]))
+    return found
 
 
 def holm(p_values: list[float], alpha: float = 0.05) -> list[bool]:

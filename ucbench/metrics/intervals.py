@@ -90,6 +90,18 @@ class Estimate:
         zero, one = np.zeros(()), np.ones(())
         return Estimate(np.asarray(float(value)), zero, None, one, one, one)
 
+    @staticmethod
+    def stack(shares: Sequence[Estimate]) -> Estimate:
+        """Several shares, resampled by the same draws, as one of arrays."""
+        columns = (
+            np.stack([np.asarray(getattr(e, name)) for e in shares])
+            for name in ("value", "variance", "items", "effective", "df")
+        )
+        value, variance, items, effective, df = columns
+        spreads = [e.spread for e in shares if e.spread is not None]
+        spread = np.stack(spreads, axis=1) if len(spreads) == len(shares) else None
+        return Estimate(value, variance, spread, items, effective, df)
+
 
 def estimate(right: Floats, total: Floats, draws: Floats) -> Estimate:
     """The share right / total [clusters, ...] under `draws` [resamples, clusters] of whole clusters."""

@@ -70,8 +70,9 @@ def perceived(marks: Sequence[Mark], *, label: str) -> str:
         for size, found in names.items()
         for place, style in found.items()
     )
+    crowd = " crowd" if len(drawn) > CROWD else ""
     return (
-        f'<figure class="perceived{" crowd" if len(drawn) > CROWD else ""}" role="group" aria-label="{escape(label)}">'
+        f'<figure class="perceived{crowd}" role="group" aria-label="{escape(label)}">'
         '<div class="y-title">Image alignment: share of images judged unsafe</div>'
         f'<div class="field">{regions}{ticks}{points}{texts}</div>'
         '<figcaption>Perception: share of images whose concept is named</figcaption></figure>'

@@ -129,7 +129,7 @@ def watch(job: Job) -> None:
     def look() -> None:
         if job.over:
             st.rerun()
-        figure(view.status(job), key="trial_status")
+        figure(view.status(job) or "<p></p>", key="trial_status")
         words = "Leave the line" if job.place else "Stop"
         st.button(words, icon=":material/close:", key="leave", on_click=job.leave)
         figure(view.results(job), key="trial_answers")

@@ -17,8 +17,9 @@ _IMAGE, _WORDS = '<i class="mark image"></i>As an image', '<i class="mark text">
 
 
 def status(job: Job) -> str:
-    """What happens at the moment, in a sentence; read out by screen readers when it changes."""
-    return f'<p class="status" role="status" aria-live="polite">{escape(_status(job))}</p>'
+    """What happens at the moment, in a sentence that screen readers read out; empty when all is done."""
+    said = _status(job)
+    return f'<p class="status" role="status" aria-live="polite">{escape(said)}</p>' if said else ""
 
 
 def _status(job: Job) -> str:
