@@ -90,6 +90,12 @@ def head(store: Store) -> int:
     return int(store.head().partition("-")[0])
 
 
+def test_an_adapter_is_evaluated_on_the_base_that_the_gates_looked_at() -> None:
+    words = LocalEvaluation().evaluate(request(base="acme/base", base_revision="b" * 40), "out")
+    assert words[words.index("--base-revision") + 1] == "b" * 40
+    assert "--base-revision" not in LocalEvaluation().evaluate(request(), "out")
+
+
 # To a good end.
 
 

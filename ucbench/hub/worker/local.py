@@ -81,6 +81,9 @@ class LocalEvaluation:
     def evaluate(self, request: Request, out: str) -> list[str]:
         """The arguments of `ucbench` for a request."""
         words = ["evaluate", request.model, "--revision", request.revision]
+        if request.base_revision:
+            # An adapter may name a branch of its base, or nothing: meant is what the gates looked at.
+            words += ["--base-revision", request.base_revision]
         words += ["--dtype", request.dtype, "--track", request.track, "--out", out]
         for option, value in (
             ("--limit", self.limit),
