@@ -171,6 +171,79 @@ def test_without_write_access_it_becomes_one_pull_request(there: Any, run: Run, 
     assert published(there, other)["provenance"] == "measured"
 
 
+def built(account: str) -> Result:
+    return CliRunner().invoke(app, ["board", "build", ADDRESS], env={"HF_TOKEN": f"hf_{account}"})
+
+
+def verified() -> dict[str, list[str]]:
+    """What `board verify` finds wrong, by run."""
+    shown = CliRunner().invoke(app, ["board", "verify", ADDRESS, "--json"], env={"HF_TOKEN": "hf_carol"})
+    return {check["run_id"]: check["problems"] for check in json.loads(shown.stdout)}
+
+
+def test_a_merged_pull_request_that_vouches_for_itself_is_believed_by_nobody(
+    there: Any, few: Path, tmp_path: Path
+) -> None:
+    """Its author brings a record, a board made of it and a manifest that names both."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    own, forged, third = runs.find(few)
+    assert publish("alice", own.folder, "--results", ADDRESS).exit_code == 0
+    before = there.files("dataset", STORE)
+    forgery = tmp_path / "forgery"
+    for path, content in before.items():
+        (forgery / path).parent.mkdir(parents=True, exist_ok=True)
+        (forgery / path).write_bytes(content)
+    shutil.copytree(forged.folder, forgery / "bob-b" / forged.run_id)
+    boards.build([forgery], forgery)
+    api = HfApi(endpoint=there.url, token="hf_bob")
+    files = {p.relative_to(forgery).as_posix(): p.read_bytes() for p in forgery.rglob("*") if p.is_file()}
+    changed = [CommitOperationAdd(p, content) for p, content in files.items() if before.get(p) != content]
+    api.create_commit(STORE, changed, commit_message="Mine", repo_type="dataset", create_pr=True)
+    HfApi(endpoint=there.url, token="hf_alice").merge_pull_request(STORE, 1, repo_type="dataset")
+    assert published(there, forged)["provenance"] == "measured"
+    told = verified()
+    assert "no worker of the store published it so" in " ".join(told[forged.run_id])
+    assert told[own.run_id] == []
+    # Whoever publishes next puts it right, and the worker's own run stays what it is.
+    assert publish("alice", third.folder, "--results", ADDRESS).exit_code == 0
+    assert [published(there, run)["provenance"] for run in (own, forged, third)] == [
+        "measured", "self-reported", "measured",
+    ]  # fmt: skip
+    assert not any(verified().values())
+    # Nor do those who remove the manifest take a worker's word away.
+    there.commit("dataset", STORE, {boards.MANIFEST: None}, author="bob", message="Tidy (#2)")
+    assert built("alice").exit_code == 0
+    assert published(there, own)["provenance"] == "measured"
+
+
+def test_those_who_may_write_but_are_nobody_here_change_no_run_but_their_own(there: Any, few: Path) -> None:
+    there.repo("dataset", STORE).writers.append("bob")
+    own, second, third = runs.find(few)
+    assert publish("alice", own.folder, "--results", ADDRESS).exit_code == 0
+    sample = own.answers()["sample_id"].iloc[0]
+    listed = json.dumps({"items": [{"sample_id": sample}]}).encode()
+    there.commit("dataset", STORE, {"takedown.json": listed}, author="alice")
+    assert publish("bob", second.folder, "--results", ADDRESS).exit_code == 0
+
+    def texts(run: Run) -> set[str]:
+        place = f"{run.record().entry.slug}/{run.run_id}/{runs.ANSWERS}"
+        told = pd.read_parquet(io.BytesIO(there.files("dataset", STORE)[place]))
+        return set(told[told["sample_id"] == sample]["text"])
+
+    assert texts(second) == {MARKER}
+    assert MARKER not in texts(own)
+    refused = built("bob")
+    assert "bob is neither a worker nor a maintainer in store.json" in str(refused.exception)
+    # One of the store's people takes the texts down, and it stays a measurement.
+    assert built("alice").exit_code == 0
+    assert texts(own) == {MARKER}
+    assert publish("alice", third.folder, "--results", ADDRESS).exit_code == 0
+    assert [published(there, run)["provenance"] for run in (own, second, third)] == [
+        "measured", "self-reported", "measured",
+    ]  # fmt: skip
+
+
 def test_a_record_that_its_answers_do_not_bear_out_is_not_published(there: Any, run: Run) -> None:
     told = json.loads((run.folder / runs.RECORD).read_text())
     told["scores"]["overall"]["perception"]["value"] = 0.123

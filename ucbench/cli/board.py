@@ -75,12 +75,20 @@ def board_verify(
     from ucbench import terminal
     from ucbench import verify as verifying
     from ucbench.hub import results
+    from ucbench.hub.store import HUB
 
     with (
         terminal.progress("reading the store", quiet=as_json) as show,
         results.folders(store or ["results"], show) as folders,
     ):
         checks = verifying.verify(folders)
+    for address in {each for each in store or [] if each.startswith(HUB)}:
+        doubtful = results.unvouched(address)
+        for check in checks:
+            if check.run_id in doubtful:
+                check.problems.append(
+                    "it says that it was measured, and no worker of the store published it so"
+                )
     if as_json:
         print(verifying.as_json(checks))
     else:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,18 @@ from ucbench import runs, withheld
 from ucbench.errors import StoreError
 from ucbench.files import write_text
 from ucbench.hub.cards import dataset as cards
+from ucbench.hub.dataset import Commit, DatasetStore
 from ucbench.hub.mirror import CARD, TAKEDOWN, WORKERS, Progress, is_result, mirror_of
 from ucbench.hub.publishable import check_publishable
-from ucbench.hub.store import HUB, Changes, MissingError, Store, change, open_store
+from ucbench.hub.store import HUB, Changes, ForbiddenError, MissingError, Store, change, open_store
 from ucbench.record import Frozen, Provenance, RunRecord
 from ucbench.runs import Run
 
 TASKS = "eval.yaml"
+#: A manifest that others have changed so often in a row is not looked behind.
+_CHANGES = 100
+#: How the Hub ends the title of a pull request's commit when it is merged.
+_MERGED = re.compile(r"\(#\d+\)\s*$")
 Prepare = Callable[[str], Changes]
 
 #: Under what circumstances a run was made; another run with the same answers differs in these.
@@ -111,7 +117,7 @@ def publish_run(
             _copy(run, there, record)
             if ids_only:
                 withheld.withhold(there, lambda _row: True)
-            return _rebuilt(_Place(results, view, there), before)
+            return _rebuilt(_Place(results, head, view, there), before)
 
     return prepare
 
@@ -135,7 +141,7 @@ def rebuild(results: Store, *, progress: Progress = lambda _done, _total: None) 
 
     def prepare(head: str) -> Changes:
         with mirror_of(results).at(head, progress) as view:
-            return _rebuilt(_Place(results, view, None), _paths(view))
+            return _rebuilt(_Place(results, head, view, None), _paths(view))
 
     return prepare
 
@@ -154,8 +160,16 @@ def published(results: Store, run_id: str, head: str | None = None) -> RunRecord
 
 
 def build_there(address: str, progress: Progress) -> int:
-    """Make the board of a store anew where it is, in one commit; the number of files that changed."""
+    """Make the board of a store anew where it is, in one commit; the number of files that changed.
+
+    Raises `ForbiddenError` on the Hub for an account that is none of the store's people.
+    """
     store = open_store(address)
+    if not _is_ours(store, (account := store.whoami()), settings(store)):
+        raise ForbiddenError(
+            f"{account} is neither a worker nor a maintainer in {WORKERS} of {address}, so nobody could rely "
+            "on the board; let its owner add the account there"
+        )
     prepare, counted = rebuild(store, progress=progress), [0]
 
     def counting(head: str) -> Changes:
@@ -202,9 +216,10 @@ def folders(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a board is made anew: the store's files in a folder to work in; the run that came in."""
+    """Where a board is made anew: the store's files at `head`, in a folder to work in; the run that came."""
 
     store: Store
+    head: str
     view: Path
     came: Run | None
 
@@ -260,22 +275,25 @@ def _rebuilt(place: _Place, before: set[str]) -> Changes:
     """All files that the new board makes different, the run that came in among them."""
     view = place.view
     _check_alone(view)
-    try:
-        told = json.loads((view / boards.MANIFEST).read_text(encoding="utf-8"))
-        told = told if isinstance(told, dict) else {}
-    except (OSError, ValueError):
-        told = {}
+    people = _settings(place.store, _content(view / WORKERS))
+    told = _relied_on(place.store, place.head, view, people)
+    ours = _is_ours(place.store, place.store.whoami(), people)
     old = {path: (view / path).read_bytes() for path in (*_TABLES, CARD) if (view / path).is_file()}
     touched = {place.came.folder} if place.came else set()
-    touched |= _distrust(place, told)
+    for run in _unvouched(view, told, people):
+        if run != place.came:
+            run.write_record(run.record().model_copy(update={"provenance": "self-reported"}))
+            touched.add(run.folder)
     takedown, list_of = withheld.read(view / TAKEDOWN), view / TAKEDOWN
     stamp = boards.digest(list_of) if list_of.is_file() else None
     for run in runs.find(view):
-        # Runs that are there were gone through when this list was new.
-        due = takedown.items and (run == place.came or told.get("takedown") != stamp)
+        # Runs that are there were gone through when this list was new, by one of ours: what others change in
+        # them is no longer what a worker published.
+        due = takedown.items and (run == place.came or (ours and told.get("takedown") != stamp))
         if due and _has_answers(run) and withheld.withhold(run, _covered(takedown, run)):
             touched.add(run.folder)
     cache = mirror_of(place.store).cache
+    stamp = stamp if ours else told.get("takedown")
     board = boards.build([view], view, cache, also={"takedown": stamp} if stamp else None)
     card = cards.render(place.store.address, board, old.get(CARD, b"").decode("utf-8", "replace"))
     write_text(view / CARD, card)
@@ -303,31 +321,87 @@ def _has_answers(run: Run) -> bool:
     return (run.folder / runs.ANSWERS).is_file()
 
 
-def _distrust(place: _Place, told: dict[str, Any]) -> set[Path]:
-    """Runs that came by another way than ours are nobody's measurement, whatever they say.
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
-    A merged pull request can hold any record. What a worker published stands in the manifest with its
-    digests; a record that does not is set to self-reported. Returns the folders that were changed.
+
+def _unvouched(view: Path, told: dict[str, Any], people: Settings) -> list[Run]:
+    """Runs that say they were measured, and that no worker has published as they are.
+
+    A merged pull request can hold any record. What a worker published stands in a manifest of ours with its
+    digests.
     """
-    told_workers = place.view / WORKERS
-    content = told_workers.read_bytes() if told_workers.is_file() else None
-    if "local" in _settings(place.store, content).workers:
-        return set()  # whoever can write into a folder of this machine is its worker
+    if "local" in people.workers:
+        return []  # whoever can write into a folder of this machine is its worker
     listed = told.get("runs")
     vouched: dict[str, Any] = listed if isinstance(listed, dict) else {}
-    changed: set[Path] = set()
-    for run in runs.find(place.view):
-        if run == place.came:
-            continue
+    found = []
+    for run in runs.find(view):
         digests = {p.relative_to(run.folder).as_posix(): boards.digest(p) for p in _files(run.folder)}
         known = vouched.get(run.run_id)
         if isinstance(known, dict) and digests.items() <= known.items():
             continue
-        record = run.record()
-        if record.provenance == "measured":
-            run.write_record(record.model_copy(update={"provenance": "self-reported"}))
-            changed.add(run.folder)
-    return changed
+        if run.record().provenance == "measured":
+            found.append(run)
+    return found
+
+
+def unvouched(address: str, progress: Progress = lambda _done, _total: None) -> set[str]:
+    """The ids of runs in a store that say they were measured, and that no worker has published as they are.
+
+    Raises as the store does.
+    """
+    store = open_store(address)
+    head = store.head()
+    with mirror_of(store).at(head, progress) as view:
+        people = _settings(store, _content(view / WORKERS))
+        return {run.run_id for run in _unvouched(view, _relied_on(store, head, view, people), people)}
+
+
+def _is_ours(store: Store, account: str, people: Settings) -> bool:
+    """Whether an account is one of a store's people; in a folder everybody is who can write there."""
+    if not store.address.startswith(HUB):
+        return True
+    owner = store.address.removeprefix(HUB).partition("/")[0]
+    return account.lower() in {name.lower() for name in (*people.workers, *people.maintainers, owner)}
+
+
+def _relied_on(store: Store, head: str, view: Path, people: Settings) -> dict[str, Any]:
+    """The manifest as one of the store's people last wrote it.
+
+    On the Hub the author of a pull request could bring a manifest along that vouches for the rest of it. Who
+    made a commit, and that it is a pull request's, is written by the Hub.
+    """
+    if not isinstance(store, DatasetStore):
+        return _manifest(_content(view / boards.MANIFEST))
+
+    def is_ours(commit: Commit) -> bool:
+        named = bool(commit.authors) and all(_is_ours(store, each, people) for each in commit.authors)
+        return named and not _MERGED.search(commit.title)
+
+    found = store.last_change(boards.MANIFEST, head=head)
+    if found is None:  # never there, or others have removed it
+        for commit in islice(store.commits(head=head), _CHANGES):
+            if is_ours(commit) and (found := store.last_change(boards.MANIFEST, head=commit.id)):
+                break
+    for _ in range(_CHANGES):
+        if found is None:
+            return {}
+        if is_ours(found):
+            return _manifest(store.read(boards.MANIFEST, head=found.id))
+        found = store.last_change(boards.MANIFEST, head=found.before) if found.before else None
+    raise StoreError(
+        f"{boards.MANIFEST} of {store.address} was changed {_CHANGES} times in a row by accounts that are "
+        f"not in its {WORKERS}; let one that is put it back as it was"
+    )
+
+
+def _manifest(content: bytes | None) -> dict[str, Any]:
+    try:
+        told = json.loads(content or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def title(record: RunRecord) -> str:
