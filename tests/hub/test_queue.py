@@ -363,6 +363,50 @@ def test_a_damaged_file_stands_in_nobodys_way(queue: Queue) -> None:
     assert queue.claim("box", lease=LEASE)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"submitter": "\x1b]0;pwned\x07"}, {"submitter": ""}, {"submitter": "a" * 5000}, {"track": "<b>"},
+        {"track": "t\n"}, {"dtype": "\x1b[2J"}, {"benchmark": "../x\x1b"}, {"reason": "\u202ereason"},
+        {"run_id": "../../<script>"}, {"licence": "<i>"}, {"architecture": "x y"}, {"priority": 10**30},
+        {"parameters": -5}, {"parameters": 10**300}, {"attempts": 10**30}, {"message": "m" * 50_000},
+        {"submitted_at": "0001-01-01T00:00:00Z"}, {"finished_at": "9999-12-31T23:59:59-14:00"},
+        {"claim": {"worker": "<b>w", "nonce": "n", "since": "2026-01-01T00:00:00Z",
+                   "until": "2026-01-01T01:00:00Z"}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_what_nobody_could_be_shown_is_no_request(queue: Queue, changes: dict[str, Any]) -> None:
+    """A pull request that was merged unread can hold anything; one file must not break the rest."""
+    asked = queue.add(request(), quota=None)
+    other = request("acme/other")
+    content = json.dumps(json.loads(other.to_json()) | changes).encode()
+    queue.store.commit({other.path: content}, expected=queue.store.head(), message="merged")
+    assert [r.id for r in queue.all()] == [asked.id]
+    assert list(queue.damaged()) == [other.path]
+
+
+def test_texts_of_others_lose_their_codes_and_tokens_as_they_are_read(queue: Queue) -> None:
+    hostile = "\x1b]0;pwned\x07\x1b[2Jred \u202e with hf_abcdefghijklmnop\nnext"
+    told = json.loads(request(state="FAILED").to_json()) | {"message": hostile, "log": hostile}
+    path = Request.model_validate(told).path
+    queue.store.commit({path: json.dumps(told).encode()}, expected=queue.store.head(), message="merged")
+    (read,) = queue.all()
+    assert read.message == read.log == "red  with [redacted]\nnext"
+
+
+def test_the_command_shows_no_codes_of_others(tmp_path: Path, ucbench: Callable[..., Any]) -> None:
+    store = open_store(str(tmp_path))
+    store.commit({"requests/\u202eevil.json": b"{}"}, expected=store.head(), message="damage")
+    told = ucbench("queue", "list", "--store", store.address)
+    assert "requests/evil.json is no request" in told.stderr
+    told = ucbench("queue", "show", "\x1b[2Jhf_abcdefghijklmnop", "--store", store.address)
+    assert told.returncode == 2
+    assert "there is no request '" in told.stderr
+    assert "\x1b" not in told.stderr
+    assert "hf_abcdefghijklmnop" not in told.stderr
+
+
 def test_a_result_cannot_reach_into_the_queue(queue: Queue) -> None:
     queue.add(request(), quota=None)
     other = queue.add(request("acme/2"), quota=None)

@@ -282,7 +282,7 @@ def _when(request: Request) -> str:
         lines.append(moment(request.finished_at))
         if request.started_at and request.state in ("DONE", "FAILED"):
             taken = (request.finished_at - request.started_at).total_seconds()
-            lines.append(f"after {seconds(taken)}")
+            lines += [f"after {seconds(taken)}"] if taken >= 0 else []
     if request.state == "RUNNING":
         lines.append(f"attempt {request.attempts} of {MAX_ATTEMPTS}")
     elif request.attempts > 1 or (request.attempts and request.state == "PENDING"):
