@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,6 +167,44 @@ def test_the_model_used_longest_ago_makes_room_and_never_one_in_use(hub: Any, ca
             fill(hub, cache, "acme/e", 60_000)
     blobs = sum(path.stat().st_size for path in (cache.folder / "hub").rglob("blobs/*"))
     assert blobs <= cache.limit
+
+
+def test_what_the_disk_has_no_room_for_is_not_fetched(
+    hub: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = {name: fill(hub, cache, name, 30_000) for name in ("acme/a", "acme/b")}
+    left = {"free": 40_000}
+
+    def usage(_path: Path) -> Any:
+        stored = sum(path.stat().st_size for path in (cache.folder / "hub").rglob("blobs/*"))
+        return SimpleNamespace(free=weights._SPARE + left["free"] + 60_000 - stored)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    fill(hub, cache, "acme/c", 40_000)  # as it is
+    assert len(list((cache.folder / "entries").glob("*"))) == 3
+    fill(hub, cache, "acme/d", 50_000)  # in the place of others
+    assert len(list((cache.folder / "entries").glob("*"))) == 2
+    left["free"] = -60_000 + 50_000
+    hub.create_repo("model", "acme/e", owner="alice")
+    large = hub.commit("model", "acme/e", {"model.safetensors": os.urandom(70_000)})
+    assert reason(cache, "acme/e", large).reason == "too_large"
+    with cache.held("acme/b", commits["acme/b"]):
+        error = reason(cache, "acme/e", large)
+        assert (error.reason, error.retryable) == ("download_failed", True)
+
+
+def test_a_full_disk_is_no_fault_of_the_model(
+    hub: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = hub.commit("model", "acme/vlm", FILES)
+    for error in (OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device")):
+
+        def full(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+        with pytest.raises(type(error), match="No space left"), cache.held("acme/vlm", commit):
+            pass
 
 
 def hold(folder: Path, url: str, commit: str, ready: Any, end: Any) -> None:

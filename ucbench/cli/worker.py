@@ -36,7 +36,10 @@ def worker(
         str, typer.Option(help="Of a request, for fetching and evaluating: 90m, 2h.")
     ] = "2h",
     memory_limit: Annotated[
-        float | None, typer.Option(min=0.1, help="GB of main memory that an evaluation may take.")
+        float | None,
+        typer.Option(
+            min=0.1, help="GB of main memory that an evaluation may take; 90% of what is here by default."
+        ),
     ] = None,
     cache_gb: Annotated[float, typer.Option(min=0.01, help="GB of disk for models.")] = 200.0,
     name: Annotated[

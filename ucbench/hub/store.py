@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -78,6 +79,9 @@ class Store(Protocol):
 
     def whoami(self) -> str:
         """The identity that commits: the account of the token, or `local`."""
+
+    def time(self) -> datetime | None:
+        """What time it is by the clock of its home; None where that is not told."""
 
 
 def change(
