@@ -139,8 +139,9 @@ def test_a_forged_measured_record_becomes_self_reported(there: Any, run: Run) ->
 def test_without_write_access_it_becomes_one_pull_request(there: Any, run: Run, few: Path) -> None:
     first = publish("bob", run.folder, "--results", ADDRESS)
     assert first.exit_code == 0, first.stderr
+    assert "3 files wait in a pull request; nothing is published until a maintainer merges it" in first.stderr
     assert f"{there.url}/datasets/{STORE}/discussions/1" in first.stderr
-    assert publish("bob", run.folder, "--results", ADDRESS).exit_code == 0
+    assert "it is in a pull request already" in publish("bob", run.folder, "--results", ADDRESS).stderr
     assert len(there.repo("dataset", STORE).discussions) == 1
     changed = set(there.files("dataset", STORE, "refs/pr/1")) - set(there.files("dataset", STORE))
     assert changed == {
@@ -508,6 +509,14 @@ def test_a_local_folder_works_offline_and_the_hub_says_so_in_a_sentence(
     assert here.returncode == 0, here.stderr
     assert boards.load(tmp_path / "board").rows["provenance"].tolist() == ["measured"]
     assert not hub.requests
+
+
+@pytest.mark.usefixtures("there")
+def test_a_dataset_that_is_not_there_and_a_bad_token_are_told_apart(run: Run) -> None:
+    told = str(publish("alice", run.folder, "--results", "hf://datasets/alice/new").exception)
+    assert "hf repos create alice/new --repo-type dataset" in told
+    told = str(publish("nobody", run.folder, "--results", ADDRESS).exception)
+    assert "does not take this token; log in with `hf auth login`" in told
 
 
 def test_who_is_nobody_is_told_to_log_in(there: Any, run: Run) -> None:

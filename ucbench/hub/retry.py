@@ -234,7 +234,9 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
             f"{store} is gated; ask for access on its page at {host}, log in with `hf auth login` or set "
             "HF_TOKEN, then run this again"
         )
-    if status == 401 and "credentials" in said.lower():
+    # The second is what the client itself says, when it asks who the token belongs to.
+    bad = "credentials" in said.lower() or any("Invalid user token" in str(each) for each in chain)
+    if status == 401 and bad:
         return AccessError(f"{host} does not take this token; log in with `hf auth login` or mend HF_TOKEN")
     if status == 401 or any(isinstance(each, RepositoryNotFoundError) for each in chain):
         return AccessError(

@@ -131,6 +131,8 @@ def open_store(address: str) -> Store:
 
     Raises `StoreError` for an address that is neither.
     """
+    if not address.strip():
+        raise StoreError(f"no store is named; give a folder or {HUB}OWNER/NAME")
     if address.startswith(HUB):
         from ucbench.hub.dataset import DatasetStore
 
