@@ -260,6 +260,17 @@ def test_a_store_that_is_away_is_waited_for(
     assert str(said).count("the Hub is out of order") == 3
 
 
+def test_a_store_that_goes_away_is_told_by_a_worker_that_does_not_wait(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OfflineError("the Hub is out of order")
+
+    monkeypatch.setattr(queue, "claim", away)
+    with pytest.raises(OfflineError):
+        Worker(bench()).run()
+
+
 def test_a_result_that_is_there_already_is_not_computed_again(
     queue: Queue, bench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
+from ucbench.errors import StoreError
 from ucbench.hub.worker import weights
 from ucbench.hub.worker.failure import JobError
 from ucbench.hub.worker.weights import Cache
@@ -172,25 +173,31 @@ def test_the_model_used_longest_ago_makes_room_and_never_one_in_use(hub: Any, ca
 def test_what_the_disk_has_no_room_for_is_not_fetched(
     hub: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits = {name: fill(hub, cache, name, 30_000) for name in ("acme/a", "acme/b")}
-    left = {"free": 40_000}
+    for name in ("acme/a", "acme/b"):
+        fill(hub, cache, name, 30_000)
+    disk = {"others": 0, "total": 20 * weights._SPARE}
 
     def usage(_path: Path) -> Any:
         stored = sum(path.stat().st_size for path in (cache.folder / "hub").rglob("blobs/*"))
-        return SimpleNamespace(free=weights._SPARE + left["free"] + 60_000 - stored)
+        free = weights._SPARE + 100_000 - stored - disk["others"]
+        return SimpleNamespace(free=free, total=disk["total"])
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     fill(hub, cache, "acme/c", 40_000)  # as it is
     assert len(list((cache.folder / "entries").glob("*"))) == 3
-    fill(hub, cache, "acme/d", 50_000)  # in the place of others
+    commit = fill(hub, cache, "acme/d", 50_000)  # in the place of others
     assert len(list((cache.folder / "entries").glob("*"))) == 2
-    left["free"] = -60_000 + 50_000
     hub.create_repo("model", "acme/e", owner="alice")
     large = hub.commit("model", "acme/e", {"model.safetensors": os.urandom(70_000)})
-    assert reason(cache, "acme/e", large).reason == "too_large"
-    with cache.held("acme/b", commits["acme/b"]):
+    with cache.held("acme/d", commit):
         error = reason(cache, "acme/e", large)
         assert (error.reason, error.retryable) == ("download_failed", True)
+    disk["others"] = 50_000
+    with pytest.raises(StoreError, match="make room in"), cache.held("acme/e", large):
+        pass
+    disk["total"] = 69_999
+    disk["others"] += weights._SPARE
+    assert reason(cache, "acme/e", large).reason == "too_large"
 
 
 def test_a_full_disk_is_no_fault_of_the_model(

@@ -82,9 +82,9 @@ def worker(
 ) -> None:
     """Evaluate what the queue holds, a request at a time, and publish the results.
 
-    Models run in a child process without tokens, network or rights to this machine's files. One worker a
-    machine with its GPUs, any number of machines. SIGTERM and Ctrl+C hand the request back; after a kill the
-    same command goes on.
+    Models run in a child process without tokens or network, which may write to a folder of its own alone. One
+    worker a machine with its GPUs, any number of machines. SIGTERM and Ctrl+C hand the request back; after a
+    kill the same command goes on.
     """
     from ucbench import terminal
     from ucbench.hub.worker import setup

@@ -153,6 +153,8 @@ class Worker:
                 accepts=lambda each: each.id not in self._failed_here and self._accepts(each),
             ) or queue.claim(self._options.name, lease=lease, accepts=self._accepts)
         except (OfflineError, ConflictError) as error:
+            if self._options.once:
+                raise
             self._bench.say(f"no claim: {error}")
             return None
         if request is None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ucbench.errors import StoreError
 from ucbench.files import write_text
 from ucbench.hub.worker.failure import JobError, is_of_the_machine
 from ucbench.models.download import FILES
@@ -70,7 +71,7 @@ class Cache:
         """A commit of a model, there and safe from being thrown out until the block ends.
 
         Raises `JobError`: the repository or commit is gone, gated, too large, not what was asked for, or
-        cannot be reached.
+        cannot be reached; `StoreError` when the disk is full.
         """
         entry = self._entry(model, revision)
         with self._lock(entry.stem) as lock:
@@ -157,9 +158,9 @@ class Cache:
         return found
 
     def _make_room(self, size: int, model: str, *, but: Path) -> None:
-        """Throw out what was used longest ago and is used by nobody. Raises `JobError`.
+        """Throw out what was used longest ago and is used by nobody, for the sake of `limit` and of the disk.
 
-        Where the disk has less room than `limit`, that is what counts.
+        Raises `JobError`, and `StoreError` when it is others who fill the disk.
         """
         entries = [path for path in (self.folder / "entries").glob("*.json") if path != but]
         entries.sort(key=lambda path: path.stat().st_mtime)
@@ -183,13 +184,14 @@ class Cache:
             raise JobError(
                 "download_failed", "the disk of this worker is full of models in use", retryable=True
             )
-        raise JobError(
-            "too_large",
-            f"{model} has {size / 1e9:.1f} GB, and the disk has room for {max(0, free) / 1e9:.1f} GB",
-        )
+        sizes_told = f"{model} has {size / 1e9:.1f} GB, and the disk has room for {max(0, free) / 1e9:.1f} GB"
+        if size > shutil.disk_usage(self.folder).total:
+            raise JobError("too_large", sizes_told)
+        raise StoreError(f"{sizes_told}; make room in {self.folder}, or allow less with --cache-gb")
 
     def _free(self) -> int:
-        return shutil.disk_usage(self.folder).free - _SPARE
+        disk = shutil.disk_usage(self.folder)
+        return disk.free - min(_SPARE, disk.total // 20)
 
     def _throw_out(self, entry: Path) -> None:
         from huggingface_hub import scan_cache_dir
