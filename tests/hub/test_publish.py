@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,61 @@ def test_a_merged_pull_request_that_vouches_for_itself_is_believed_by_nobody(
     there.commit("dataset", STORE, {boards.MANIFEST: None}, author="bob", message="Tidy (#2)")
     assert built("alice").exit_code == 0
     assert published(there, own)["provenance"] == "measured"
+
+
+def test_broken_and_forged_runs_of_strangers_are_left_out_and_named(there: Any, few: Path) -> None:
+    """Merged unseen, one of them must neither keep others from the board nor stand on it."""
+    own, second, third = runs.find(few)
+
+    def files(run: Run, folder: str, **changes: bytes) -> dict[str, bytes]:
+        paths = {p.relative_to(run.folder).as_posix(): p for p in run.folder.rglob("*") if p.is_file()}
+        return {f"{folder}/{path}": changes.get(p.stem, p.read_bytes()) for path, p in paths.items()}
+
+    told = json.loads((second.folder / runs.RECORD).read_bytes())
+    better = json.dumps({**told, "scores": {**told["scores"], "overall": {}}}).encode()
+    reported = json.dumps({**told, "provenance": "reported", "run_id": "0" * 16}).encode()
+    broken = {
+        "bob-b/" + "0" * 16: {f"bob-b/{'0' * 16}/record.json": reported},
+        f"bob-b/{second.run_id}": files(second, f"bob-b/{second.run_id}", record=better),
+        f"bob-c/{third.run_id}": files(third, f"bob-c/{third.run_id}", answers=b"PAR1"),
+        "evil/0123456789abcdef": {"evil/0123456789abcdef/record.json": b"{"},
+        f"other/{own.run_id}": files(own, f"other/{own.run_id}"),
+    }
+    merged = {path: content for each in broken.values() for path, content in each.items()}
+    there.commit("dataset", STORE, merged, author="bob", message="Runs (#1)")
+    assert publish("alice", own.folder, "--results", ADDRESS).exit_code == 0
+    assert rows(there)["run_id"].tolist() == [own.run_id]
+    # They are there as they were, for whoever wants to mend them.
+    assert merged.items() <= there.files("dataset", STORE).items()
+    shown = built("alice")
+    assert "nothing has changed" in shown.stderr
+    assert re.findall(r"note: (\S+) is not on the board: \w", shown.stderr) == sorted(broken)
+    assert "cache" not in shown.stderr
+
+
+def test_a_forgery_in_the_place_of_a_run_does_not_keep_the_worker_out(there: Any, few: Path) -> None:
+    own = next(runs.find(few))
+    place = f"bob-a/{own.run_id}"
+    for forged in (
+        b"{",
+        json.dumps({**json.loads((own.folder / runs.RECORD).read_text()), "seed": 7}).encode(),
+    ):
+        there.commit("dataset", STORE, {f"{place}/record.json": forged}, author="bob", message="Mine (#1)")
+        shown = publish("alice", own.folder, "--results", ADDRESS)
+        assert shown.exit_code == 0, shown.stderr
+        assert published(there, own)["provenance"] == "measured"
+        assert rows(there)["run_id"].tolist() == [own.run_id]
+    assert not any(verified().values())
+
+
+def test_figures_without_answers_are_added_by_the_stores_people_alone(there: Any, run: Run) -> None:
+    there.repo("dataset", STORE).writers.append("bob")
+    record = run.record().model_copy(update={"provenance": "reported"})
+    run.write_record(record)
+    refused = publish("bob", run.folder, "--results", ADDRESS)
+    assert refused.exit_code == 1
+    assert "only those named in store.json" in str(refused.exception)
+    assert published(there, run) is None
 
 
 def test_those_who_may_write_but_are_nobody_here_change_no_run_but_their_own(there: Any, few: Path) -> None:

@@ -41,7 +41,9 @@ def board_build(
                 f"{stores[-1]} gets the board of its own runs; leave out the rest, or give --out"
             )
         with terminal.progress(f"reading {stores[0]}") as show:
-            changed = results.build_there(stores[0], show)
+            changed, left_out = results.build_there(stores[0], show)
+        for name, why in sorted(left_out.items()):
+            terminal.say(f"note: {name} is not on the board: {why}")
         terminal.say(f"{changed:,} files changed in {stores[0]}" if changed else "nothing has changed")
         return
     with terminal.progress("reading the stores") as show, results.folders(stores, show) as folders:

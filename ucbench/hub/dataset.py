@@ -220,8 +220,11 @@ class DatasetStore:
             return self._api.get_paths_info(self._id, [path], expand=True, revision=head, repo_type="dataset")
 
         for info in self._patiently(ask):
-            if (last := info.last_commit) is not None:
-                return next(self.commits(head=str(last.oid)), None)
+            if info.last_commit is None:
+                raise StoreError(
+                    f"{self._host} does not tell who changed {path} of {self.address}; is it a Hub?"
+                )
+            return next(self.commits(head=str(info.last_commit.oid)), None)
         return None
 
     def commits(self, *, head: str) -> Iterator[Commit]:
