@@ -611,16 +611,34 @@ def test_what_earlier_starts_left_is_cleared_away(queue: Queue, bench: Make, tmp
 # The whole way.
 
 
-def test_a_checkpoint_on_the_hub_is_evaluated_by_ucbench_itself(
-    hub: Any, queue: Queue, tmp_path: Path
-) -> None:
+def lora() -> dict[str, bytes]:
+    """The files of an adapter for the embedded model."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    draw = np.random.default_rng(5)
+    name = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_{}.weight"
+    sizes = {"A": (2, 160), "B": (160, 2)}
+    weights = {name.format(k): draw.normal(size=size).astype("float32") for k, size in sizes.items()}
+    config = {
+        "peft_type": "LORA", "base_model_name_or_path": "acme/tiny", "r": 2, "lora_alpha": 2,
+        "target_modules": r".*language_model.*layers\.0\..*q_proj",
+    }  # fmt: skip
+    return {
+        "adapter_config.json": json.dumps(config).encode(),
+        "adapter_model.safetensors": save(weights, {"format": "pt"}),
+    }
+
+
+def test_an_adapter_on_the_hub_is_evaluated_by_ucbench_itself(hub: Any, queue: Queue, tmp_path: Path) -> None:
     from ucbench.models import registry
 
     files = {path.name: path.read_bytes() for path in registry.EMBEDDED["embedded:tiny-vlm"].iterdir()}
-    hub.create_repo("model", "acme/tiny", owner="alice")
-    commit = hub.commit("model", "acme/tiny", files)
+    for name in ("acme/tiny", "acme/lora"):
+        hub.create_repo("model", name, owner="alice")
+    base, commit = hub.commit("model", "acme/tiny", files), hub.commit("model", "acme/lora", lora())
     hub.commit("model", "acme/tiny", {"model.safetensors": None})  # gone from main, not from its commit
-    asked = queue.add(request("acme/tiny", revision=commit))
+    asked = queue.add(request("acme/lora", revision=commit, base="acme/tiny", base_revision=base))
     done = subprocess.run(
         [
             sys.executable, "-m", "ucbench.cli", "worker", "--store", str(tmp_path / "store"), "--once",
@@ -633,7 +651,8 @@ def test_a_checkpoint_on_the_hub_is_evaluated_by_ucbench_itself(
     assert ended.state == "DONE", ended.log
     (run,) = runs.find(tmp_path / "store")
     record = run.record()
-    assert (record.entry.model, record.entry.revision) == ("acme/tiny", commit)
+    entry = record.entry
+    assert (entry.model, entry.revision, entry.adapter) == ("acme/tiny", base, f"acme/lora@{commit}")
     assert (record.provenance, record.engine.path) == ("measured", "shared_prefix")
 
 

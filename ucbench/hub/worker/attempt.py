@@ -15,13 +15,14 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from ucbench.errors import AccessError, StoreError, UcbenchError, UnknownNameError
-from ucbench.files import write_text
+from ucbench.files import alone, write_text
 from ucbench.format import short_revision
 from ucbench.hub import results as published
+from ucbench.hub.mirror import is_result
 from ucbench.hub.queue import Queue
 from ucbench.hub.redact import tail_of_file
 from ucbench.hub.request import Request
-from ucbench.hub.store import ConflictError, OfflineError, Store, change
+from ucbench.hub.store import Changes, ConflictError, OfflineError, Store, change
 from ucbench.hub.worker import child, received, weights
 from ucbench.hub.worker.failure import JobError
 from ucbench.hub.worker.local import Job
@@ -294,7 +295,7 @@ class Attempt:
         def publish() -> Request:
             provenance = published.provenance_of(results, results.whoami(), record)
             try:
-                prepare = published.publish_run(results, run, provenance=provenance)
+                prepare = _once(results, published.publish_run(results, run, provenance=provenance))
             except StoreError as error:
                 raise JobError("invalid_result", str(error)) from error
             try:
@@ -305,13 +306,37 @@ class Attempt:
                 bench.say(f"{self.title}: {error}")
             return queue.done(request, run.run_id)
 
-        return run.run_id if bench.patiently(publish) else None
+        # One worker of a machine after the other: each makes the board anew, and all but one would do so in
+        # vain. No worker's name begins with a dot.
+        turn = bench.options.folder.parent / ".publishing"
+
+        def in_turn() -> Request:
+            with alone(turn, "another worker publishes", "mend that", wait=True):
+                return publish()
+
+        return run.run_id if bench.patiently(in_turn) else None
 
     def _seconds_left(self) -> float:
         """Of the time limit, which began with the claim; a little is always left to finish."""
         assert self.request.claim is not None
         until = self.request.claim.until - AFTERWARDS
         return max(60.0, (until - datetime.now(until.tzinfo)).total_seconds())
+
+
+def _once(results: Store, prepare: published.Prepare) -> published.Prepare:
+    """The same changes again as long as the results are the same: most commits are of the queue alone.
+
+    Without this, those who claim would always be quicker than those who make a board.
+    """
+    made: list[tuple[dict[str, str], Changes]] = []
+
+    def remembered(head: str) -> Changes:
+        versions = {path: v for path, v in results.versions(head=head).items() if is_result(path)}
+        if not made or made[0][0] != versions:
+            made[:] = [(versions, prepare(head))]
+        return made[0][1]
+
+    return remembered
 
 
 def _trained_on(model: weights.Weights) -> tuple[str, ...]:
