@@ -371,6 +371,26 @@ def test_a_result_that_is_ready_is_published_later_and_not_computed_again(
     assert sum(title.startswith("Done: ") for title in titles) == 1
 
 
+def test_a_result_that_was_ready_is_published_though_its_claim_is_lost(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    asked = queue.add(request())
+    with monkeypatch.context() as patch:
+
+        def die(*_: object) -> Request:
+            raise KeyboardInterrupt
+
+        patch.setattr(queue, "done", die)
+        with pytest.raises(KeyboardInterrupt):
+            Worker(bench()).run()
+    later = Queue(queue.store, lambda: datetime.now(UTC) + timedelta(days=1))
+    assert later.claim("other", lease=timedelta(hours=1))
+    made = bench()
+    made.evaluation = lambda *_: pytest.fail("it was evaluated again")
+    assert Worker(made).run() == 0
+    assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("DONE", 2), said
+
+
 def test_a_store_that_cannot_be_written_costs_no_attempt_and_no_result(
     queue: Queue, bench: Make, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -117,7 +118,7 @@ class Watch:
 
     def __init__(self, bench: Bench, request: Request) -> None:
         self._bench, self._request = bench, request
-        self._last = time.monotonic()
+        self._last = -math.inf  # at once: what an earlier start has claimed may be somebody else's
         self._asking: threading.Thread | None = None
         self._lost = ""
 

@@ -107,19 +107,23 @@ class Worker:
             )
 
     def _left_behind(self) -> list[Request]:
-        """Claims of an earlier start that are still ours; the rest of earlier starts is cleared away."""
+        """Claims of an earlier start that are still ours, or whose result is ready; what is neither goes."""
         found: list[Request] = []
         for folder in sorted((self._options.folder / "jobs").glob("*")):
-            child.clean_up(child.Workshop(folder))
+            shop = child.Workshop(folder)
+            child.clean_up(shop)
             try:
                 mine = Request.model_validate_json((folder / "claim.json").read_bytes())
                 current = self._bench.queue.get(mine.id)
             except (OSError, ValidationError, UnknownNameError):
                 child.remove(folder)
                 continue
-            if current.claim and mine.claim and current.claim.nonce == mine.claim.nonce:
-                self._bench.say(f"{Attempt(self._bench, current).title}: going on from where it was")
-                found.append(current)
+            ours = current.claim and mine.claim and current.claim.nonce == mine.claim.nonce
+            if ours or (
+                mine.claim and shop.ended.exists() and current.state in ("PENDING", "RUNNING", "FAILED")
+            ):
+                self._bench.say(f"{Attempt(self._bench, mine).title}: going on from where it was")
+                found.append(mine)
         return found
 
     def _check_disk(self) -> None:
