@@ -34,6 +34,11 @@ SHARED = {
 }  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest knows the fixtures of a folder's conftest.py only as long as it does not come back to the folder.
+    config.args.sort(key=lambda argument: str(Path(argument.partition("::")[0]).parent))
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

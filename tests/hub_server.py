@@ -391,6 +391,15 @@ class State:
             yield found
             following = found["parents"][:1]
 
+    def last_change(self, repo: Repo, commit: str, path: str) -> Json:
+        """The commit that made a file what it is at `commit`."""
+        entry, last = self.tree(repo, commit)[path], {}
+        for each in self.history(repo, commit):
+            if each["tree"].get(path) != entry:
+                break
+            last = each
+        return last
+
     def tensors(self, repo: Repo, commit: str) -> Json | None:
         """Parameters by dtype of the safetensors files at the root, as the Hub reports them."""
         total: dict[str, int] = {}
@@ -929,14 +938,20 @@ class HubServer:
     async def _paths_info(self, repo: Repo, revision: str, request: Request) -> Response:
         commit = self.state.revision(repo, revision)
         if request.headers.get("content-type", "").startswith("application/json"):
-            asked = (await request.json())["paths"]
+            told = await request.json()
+            asked, expand = told["paths"], told.get("expand")
         else:
-            asked = [str(path) for path in (await request.form()).getlist("paths")]
+            form = await request.form()
+            asked, expand = [str(path) for path in form.getlist("paths")], form.get("expand")
         tree = self.state.tree(repo, commit)
         found = []
         for path in asked:
             if path in tree:
-                found.append(self._entry(path, tree[path]))
+                entry = self._entry(path, tree[path])
+                if str(expand).lower() in ("true", "1"):
+                    last = self.state.last_change(repo, commit, path)
+                    entry["lastCommit"] = {key: last[key] for key in ("id", "title", "date")}
+                found.append(entry)
             elif any(each.startswith(f"{path}/") for each in tree):
                 found.append({"type": "directory", "path": path, "oid": "0" * 40, "size": 0})
         return JSONResponse(found)

@@ -154,7 +154,7 @@ def build(
     stores: Sequence[Path],
     out: Path,
     cache: BoardCache | None = None,
-    also: Mapping[str, str] | None = None,
+    also: Mapping[str, Any] | None = None,
 ) -> Board:
     """Join the runs of all stores into one board and write it to `out` (each file atomically).
 

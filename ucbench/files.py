@@ -1,7 +1,8 @@
-"""Writing so that a reader never meets a half-written file: write, fsync, rename."""
+"""Writing so that a reader never meets a half-written file: write, fsync, rename; and keeping others out."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -55,3 +56,41 @@ def write_text(target: Path, text: str) -> None:
     """Write `text` to `target` atomically."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def alone(place: Path, busy: str, advice: str, *, folder: bool = False, wait: bool = False) -> Iterator[int]:
+    """Keep others out of a file, or a `folder`, until the block ends; the lock dies with its process.
+
+    It is made where there is none; the handle of a file, which is yielded, can read and append. Raises
+    `StoreError`: `busy` when another process is in, unless it is to `wait` for that, and a sentence that ends
+    with `advice` where `place` cannot be opened.
+    """
+    try:
+        (place if folder else place.parent).mkdir(parents=True, exist_ok=True)
+        handle = os.open(place, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise StoreError(f"cannot write {place}: {error.strerror}; {advice}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise StoreError(busy) from error
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def is_taken(place: Path) -> bool:
+    """Whether a process is `alone` with a file."""
+    try:
+        handle = os.open(place, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False

@@ -32,8 +32,10 @@ LINE_EVERY = 10.0
 
 
 def say(text: str) -> None:
-    """Print a plain line of information to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a plain line of information to standard error, without codes that others may have put into it."""
+    from ucbench.hub.redact import readable
+
+    print(readable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

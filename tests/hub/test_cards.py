@@ -359,6 +359,14 @@ def test_names_are_text_in_a_card_of_results(scripted_store: Path, name: str) ->
     check_harmless("\n".join(line for line in body.splitlines() if not line.startswith("<!--")))
 
 
+@pytest.mark.parametrize(
+    "head", ["a: 2020-99-99", "a: " + "[" * 20_000, "a: [", "a: !!python/name:os.system"]
+)
+def test_a_card_whose_head_cannot_be_read_stays_as_it_is(scripted_store: Path, head: str) -> None:
+    card = f"---\n{head}\n---\n# Ours\n"
+    assert dataset.render("hf://datasets/acme/results", boards.load(scripted_store), card) == card
+
+
 def test_what_others_wrote_into_a_card_stays(scripted_store: Path) -> None:
     board = boards.load(scripted_store)
     address = "hf://datasets/acme/results"

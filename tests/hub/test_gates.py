@@ -22,6 +22,7 @@ from ucbench.hub.gates.base import Refused, amount, billions, quoted
 from ucbench.hub.gates.name import check_id
 from ucbench.hub.gates.reader import Reader, parse_json
 from ucbench.hub.request import FOLDER, HubId, Request, RequestId, new_id
+from ucbench.models import known
 
 TINY = Path(__file__).parents[2] / "ucbench" / "models" / "embedded" / "tiny-vlm"
 MODEL = "alice/vlm"
@@ -883,6 +884,20 @@ def test_an_adapter_stands_on_the_commit_it_names(hub: Any, push: Any, push_adap
     assert "base-architecture" in failed(look(hub, "bob/unpinned"))
 
 
+def test_an_unpinned_adapter_of_a_known_model_stands_on_the_commit_that_everybody_takes(
+    hub: Any, push: Any, push_adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = push()
+    hub.commit("model", MODEL, {"config.json": b"broken now"})
+    row = known.rows()[0].model_copy(update={"id": MODEL, "commit": older, "template": None, "guard": None})
+    monkeypatch.setattr(known, "rows", lambda: (row,))
+    push_adapter(adapter())
+    assert failed(found := look(hub, "bob/lora")) == []
+    assert older[:12] in found["adapter"].found
+    assert FACTS[0] is not None
+    assert FACTS[0].base_revision == older
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -893,6 +908,7 @@ def test_an_adapter_stands_on_the_commit_it_names(hub: Any, push: Any, push_adap
         ({"base": "local:llava"}, "folder of this machine"),
         ({"base": ""}, "does not name its base model"),
         ({"revision": "refs/pr/3"}, "anybody may open a pull request"),
+        ({"revision": "../main"}, "as revision"),
         ({"peft_type": "IA3"}, "'IA3'"),
         ({"megatron_config": {"a": 1}}, "megatron_config"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -139,8 +140,9 @@ def test_a_forged_measured_record_becomes_self_reported(there: Any, run: Run) ->
 def test_without_write_access_it_becomes_one_pull_request(there: Any, run: Run, few: Path) -> None:
     first = publish("bob", run.folder, "--results", ADDRESS)
     assert first.exit_code == 0, first.stderr
+    assert "3 files wait in a pull request; nothing is published until a maintainer merges it" in first.stderr
     assert f"{there.url}/datasets/{STORE}/discussions/1" in first.stderr
-    assert publish("bob", run.folder, "--results", ADDRESS).exit_code == 0
+    assert "it is in a pull request already" in publish("bob", run.folder, "--results", ADDRESS).stderr
     assert len(there.repo("dataset", STORE).discussions) == 1
     changed = set(there.files("dataset", STORE, "refs/pr/1")) - set(there.files("dataset", STORE))
     assert changed == {
@@ -169,6 +171,134 @@ def test_without_write_access_it_becomes_one_pull_request(there: Any, run: Run, 
     CliRunner().invoke(app, ["board", "build", ADDRESS], env={"HF_TOKEN": "hf_alice"})
     assert published(there, third)["provenance"] == "self-reported"
     assert published(there, other)["provenance"] == "measured"
+
+
+def built(account: str) -> Result:
+    return CliRunner().invoke(app, ["board", "build", ADDRESS], env={"HF_TOKEN": f"hf_{account}"})
+
+
+def verified() -> dict[str, list[str]]:
+    """What `board verify` finds wrong, by run."""
+    shown = CliRunner().invoke(app, ["board", "verify", ADDRESS, "--json"], env={"HF_TOKEN": "hf_carol"})
+    return {check["run_id"]: check["problems"] for check in json.loads(shown.stdout)}
+
+
+def test_a_merged_pull_request_that_vouches_for_itself_is_believed_by_nobody(
+    there: Any, few: Path, tmp_path: Path
+) -> None:
+    """Its author brings a record, a board made of it and a manifest that names both."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    own, forged, third = runs.find(few)
+    assert publish("alice", own.folder, "--results", ADDRESS).exit_code == 0
+    before = there.files("dataset", STORE)
+    forgery = tmp_path / "forgery"
+    for path, content in before.items():
+        (forgery / path).parent.mkdir(parents=True, exist_ok=True)
+        (forgery / path).write_bytes(content)
+    shutil.copytree(forged.folder, forgery / "bob-b" / forged.run_id)
+    boards.build([forgery], forgery)
+    api = HfApi(endpoint=there.url, token="hf_bob")
+    files = {p.relative_to(forgery).as_posix(): p.read_bytes() for p in forgery.rglob("*") if p.is_file()}
+    changed = [CommitOperationAdd(p, content) for p, content in files.items() if before.get(p) != content]
+    api.create_commit(STORE, changed, commit_message="Mine", repo_type="dataset", create_pr=True)
+    HfApi(endpoint=there.url, token="hf_alice").merge_pull_request(STORE, 1, repo_type="dataset")
+    assert published(there, forged)["provenance"] == "measured"
+    told = verified()
+    assert "no worker of the store published it so" in " ".join(told[forged.run_id])
+    assert told[own.run_id] == []
+    # Whoever publishes next puts it right, and the worker's own run stays what it is.
+    assert publish("alice", third.folder, "--results", ADDRESS).exit_code == 0
+    assert [published(there, run)["provenance"] for run in (own, forged, third)] == [
+        "measured", "self-reported", "measured",
+    ]  # fmt: skip
+    assert not any(verified().values())
+    # Nor do those who remove the manifest take a worker's word away.
+    there.commit("dataset", STORE, {boards.MANIFEST: None}, author="bob", message="Tidy (#2)")
+    assert built("alice").exit_code == 0
+    assert published(there, own)["provenance"] == "measured"
+
+
+def test_broken_and_forged_runs_of_strangers_are_left_out_and_named(there: Any, few: Path) -> None:
+    """Merged unseen, one of them must neither keep others from the board nor stand on it."""
+    own, second, third = runs.find(few)
+
+    def files(run: Run, folder: str, **changes: bytes) -> dict[str, bytes]:
+        paths = {p.relative_to(run.folder).as_posix(): p for p in run.folder.rglob("*") if p.is_file()}
+        return {f"{folder}/{path}": changes.get(p.stem, p.read_bytes()) for path, p in paths.items()}
+
+    told = json.loads((second.folder / runs.RECORD).read_bytes())
+    better = json.dumps({**told, "scores": {**told["scores"], "overall": {}}}).encode()
+    reported = json.dumps({**told, "provenance": "reported", "run_id": "0" * 16}).encode()
+    broken = {
+        "bob-b/" + "0" * 16: {f"bob-b/{'0' * 16}/record.json": reported},
+        f"bob-b/{second.run_id}": files(second, f"bob-b/{second.run_id}", record=better),
+        f"bob-c/{third.run_id}": files(third, f"bob-c/{third.run_id}", answers=b"PAR1"),
+        "evil/0123456789abcdef": {"evil/0123456789abcdef/record.json": b"{"},
+        f"other/{own.run_id}": files(own, f"other/{own.run_id}"),
+    }
+    merged = {path: content for each in broken.values() for path, content in each.items()}
+    there.commit("dataset", STORE, merged, author="bob", message="Runs (#1)")
+    assert publish("alice", own.folder, "--results", ADDRESS).exit_code == 0
+    assert rows(there)["run_id"].tolist() == [own.run_id]
+    # They are there as they were, for whoever wants to mend them.
+    assert merged.items() <= there.files("dataset", STORE).items()
+    shown = built("alice")
+    assert "nothing has changed" in shown.stderr
+    assert re.findall(r"note: (\S+) is not on the board: \w", shown.stderr) == sorted(broken)
+    assert "cache" not in shown.stderr
+
+
+def test_a_forgery_in_the_place_of_a_run_does_not_keep_the_worker_out(there: Any, few: Path) -> None:
+    own = next(runs.find(few))
+    place = f"bob-a/{own.run_id}"
+    for forged in (
+        b"{",
+        json.dumps({**json.loads((own.folder / runs.RECORD).read_text()), "seed": 7}).encode(),
+    ):
+        there.commit("dataset", STORE, {f"{place}/record.json": forged}, author="bob", message="Mine (#1)")
+        shown = publish("alice", own.folder, "--results", ADDRESS)
+        assert shown.exit_code == 0, shown.stderr
+        assert published(there, own)["provenance"] == "measured"
+        assert rows(there)["run_id"].tolist() == [own.run_id]
+    assert not any(verified().values())
+
+
+def test_figures_without_answers_are_added_by_the_stores_people_alone(there: Any, run: Run) -> None:
+    there.repo("dataset", STORE).writers.append("bob")
+    record = run.record().model_copy(update={"provenance": "reported"})
+    run.write_record(record)
+    refused = publish("bob", run.folder, "--results", ADDRESS)
+    assert refused.exit_code == 1
+    assert "only those named in store.json" in str(refused.exception)
+    assert published(there, run) is None
+
+
+def test_those_who_may_write_but_are_nobody_here_change_no_run_but_their_own(there: Any, few: Path) -> None:
+    there.repo("dataset", STORE).writers.append("bob")
+    own, second, third = runs.find(few)
+    assert publish("alice", own.folder, "--results", ADDRESS).exit_code == 0
+    sample = own.answers()["sample_id"].iloc[0]
+    listed = json.dumps({"items": [{"sample_id": sample}]}).encode()
+    there.commit("dataset", STORE, {"takedown.json": listed}, author="alice")
+    assert publish("bob", second.folder, "--results", ADDRESS).exit_code == 0
+
+    def texts(run: Run) -> set[str]:
+        place = f"{run.record().entry.slug}/{run.run_id}/{runs.ANSWERS}"
+        told = pd.read_parquet(io.BytesIO(there.files("dataset", STORE)[place]))
+        return set(told[told["sample_id"] == sample]["text"])
+
+    assert texts(second) == {MARKER}
+    assert MARKER not in texts(own)
+    refused = built("bob")
+    assert "bob is neither a worker nor a maintainer in store.json" in str(refused.exception)
+    # One of the store's people takes the texts down, and it stays a measurement.
+    assert built("alice").exit_code == 0
+    assert texts(own) == {MARKER}
+    assert publish("alice", third.folder, "--results", ADDRESS).exit_code == 0
+    assert [published(there, run)["provenance"] for run in (own, second, third)] == [
+        "measured", "self-reported", "measured",
+    ]  # fmt: skip
 
 
 def test_a_record_that_its_answers_do_not_bear_out_is_not_published(there: Any, run: Run) -> None:
@@ -435,6 +565,14 @@ def test_a_local_folder_works_offline_and_the_hub_says_so_in_a_sentence(
     assert here.returncode == 0, here.stderr
     assert boards.load(tmp_path / "board").rows["provenance"].tolist() == ["measured"]
     assert not hub.requests
+
+
+@pytest.mark.usefixtures("there")
+def test_a_dataset_that_is_not_there_and_a_bad_token_are_told_apart(run: Run) -> None:
+    told = str(publish("alice", run.folder, "--results", "hf://datasets/alice/new").exception)
+    assert "hf repos create alice/new --repo-type dataset" in told
+    told = str(publish("nobody", run.folder, "--results", ADDRESS).exception)
+    assert "does not take this token; log in with `hf auth login`" in told
 
 
 def test_who_is_nobody_is_told_to_log_in(there: Any, run: Run) -> None:

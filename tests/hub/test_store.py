@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ def test_versions_tell_what_has_changed(store: Store) -> None:
     assert list(second) == store.paths()
     assert {path for path in second if first.get(path) != second[path]} == {"d/b.parquet", "e"}
     assert store.versions("d/") == {path: second[path] for path in ("d/b.parquet", "d/c")}
+
+
+def test_the_time_is_that_of_the_home(store: Store) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    told = store.time()
+    assert told
+    assert before <= told <= datetime.now(UTC) + timedelta(seconds=2)
 
 
 def test_only_the_expected_head_is_changed(store: Store, home: Home) -> None:
@@ -594,6 +602,16 @@ def test_a_folder_store_is_a_dictionary_of_heads(tmp_path: Path, monkeypatch: py
 
 
 # The Hub
+
+
+def test_several_large_files_are_not_waited_for_without_end(hub: Any) -> None:
+    """The client sends them from threads of its own."""
+    hub.create_repo("dataset", REPO)
+    store = DatasetStore(REPO, token="hf_alice", patience=Patience(first=0.01, longest=0.01, answer=0.5))
+    hub.faults.add("slow", method="PUT", path="*/info/lfs/upload/*", seconds=60)
+    files = {f"{name}.parquet": name.encode() * 100 for name in "ab"}
+    put(store, files)
+    assert {path: hub.files("dataset", REPO)[path] for path in files} == files
 
 
 @pytest.fixture

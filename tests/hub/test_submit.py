@@ -148,11 +148,25 @@ def test_who_may_not_write_opens_a_pull_request(hub: Any, run: Any) -> None:
     ((path, content),) = hub.files("dataset", BOARD, "refs/pr/1").items()
     request = Request.model_validate_json(content)
     assert (request.path, request.submitter, request.model) == (path, "bob", MODEL)
+    # Asked for again, the one that is open stands.
+    assert f"{hub.url}/datasets/{BOARD}/discussions/1" in run(MODEL, "--store", ADDRESS, token="hf_bob")[1]
+    assert len(hub.repo("dataset", BOARD).discussions) == 1
+    assert len(hub.files("dataset", BOARD, "refs/pr/1")) == 1
     # What a maintainer merges is in the queue.
     from huggingface_hub import HfApi
 
     HfApi(endpoint=hub.url, token="hf_alice").merge_pull_request(BOARD, 1, repo_type="dataset")
     assert requests_in(ADDRESS) == [request]
+
+
+def test_no_store_is_not_the_folder_one_stands_in(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(MODEL, "--store", "")
+    assert status == 2
+    assert "no store is named" in err
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_who_may_not_even_do_that_is_sent_to_the_form(hub: Any, run: Any) -> None:

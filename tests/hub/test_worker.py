@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,13 +23,18 @@ from typer.testing import CliRunner
 from ucbench import board, runs
 from ucbench.cli import app
 from ucbench.errors import AccessError, StoreError, UcbenchError
+from ucbench.hub.dataset import DatasetStore
+from ucbench.hub.folder import FolderStore
 from ucbench.hub.queue import Queue
 from ucbench.hub.request import Request, new_id
+from ucbench.hub.retry import Patience
 from ucbench.hub.store import OfflineError, Store, open_store
-from ucbench.hub.worker import attempt, health
+from ucbench.hub.worker import attempt, health, loop, processes
 from ucbench.hub.worker.attempt import Bench, Options
+from ucbench.hub.worker.failure import JobError
 from ucbench.hub.worker.local import LocalEvaluation
 from ucbench.hub.worker.loop import Worker
+from ucbench.hub.worker.weights import Weights
 
 LIMIT = 2
 EVALUATOR = Path(__file__).with_name("evaluator.py")
@@ -88,6 +95,12 @@ class Hasty(threading.Event):
 
 def head(store: Store) -> int:
     return int(store.head().partition("-")[0])
+
+
+def test_an_adapter_is_evaluated_on_the_base_that_the_gates_looked_at() -> None:
+    words = LocalEvaluation().evaluate(request(base="acme/base", base_revision="b" * 40), "out")
+    assert words[words.index("--base-revision") + 1] == "b" * 40
+    assert "--base-revision" not in LocalEvaluation().evaluate(request(), "out")
 
 
 # To a good end.
@@ -206,8 +219,10 @@ def test_a_worker_that_fails_by_its_own_fault_gives_up_before_all_attempts_are_g
     made.evaluation = lambda *_: 1 / 0
     with pytest.raises(UcbenchError, match="3 requests in a row failed by this machine's own fault"):
         Worker(made).run()
-    assert sum(r.attempts for r in queue.all()) == 3
-    assert {r.reason for r in queue.all() if r.attempts} == {"worker_failed"}
+    # None is used up: another machine may do better.
+    assert [(r.state, r.attempts, r.reason) for r in queue.all()] == [
+        *[("PENDING", 1, "worker_failed")] * 3, *[("PENDING", 0, None)] * 2
+    ]  # fmt: skip
     assert "ZeroDivisionError: division by zero" in str(said)
 
 
@@ -243,6 +258,17 @@ def test_a_store_that_is_away_is_waited_for(
     assert Worker(made).run() == 0
     assert queue.get(asked.id).state == "DONE"
     assert str(said).count("the Hub is out of order") == 3
+
+
+def test_a_store_that_goes_away_is_told_by_a_worker_that_does_not_wait(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OfflineError("the Hub is out of order")
+
+    monkeypatch.setattr(queue, "claim", away)
+    with pytest.raises(OfflineError):
+        Worker(bench()).run()
 
 
 def test_a_result_that_is_there_already_is_not_computed_again(
@@ -287,6 +313,222 @@ def test_a_self_reported_run_does_not_stand_for_a_measurement(
     Worker(bench()).run()
     provenances = {run.record().entry.model: run.record().provenance for run in runs.find(store)}
     assert provenances == {"acme/vlm": "self-reported", "acme/b": "measured"}
+
+
+@pytest.fixture
+def remote(hub: Any, tmp_path: Path) -> Store:
+    """A store on the Hub that is asked quickly."""
+    hub.create_repo("dataset", "acme/store", owner="alice")
+    hub.commit("dataset", "acme/store", {"store.json": b'{"workers": ["alice"]}'})
+    patience = Patience(attempts=2, first=0.01, longest=0.01)
+    return DatasetStore("acme/store", token="hf_alice", patience=patience, cache=tmp_path / "blobs")
+
+
+class Killed(threading.Event):
+    """A worker that waits for its store is killed, or told to stop."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def wait(self, timeout: float | None = None) -> bool:
+        del timeout
+        if self.how == "killed":
+            raise KeyboardInterrupt
+        self.set()
+        return True
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_result_that_is_ready_is_published_later_and_not_computed_again(
+    hub: Any, remote: Store, bench: Make, how: str, said: list[str]
+) -> None:
+    queue = Queue(remote)
+    asked = queue.add(request())
+    made = bench(results=remote)
+    made.queue, made.stop, honest = queue, Killed(how), made.evaluation
+
+    def evaluate(*words: Any) -> None:
+        honest(*words)
+        hub.faults.add("503", method="POST", path="*/commit/*", times=None)
+
+    made.evaluation = evaluate
+    if how == "killed":
+        with pytest.raises(KeyboardInterrupt):
+            Worker(made).run()
+    else:
+        assert Worker(made).run() == 0
+    hub.faults.clear()
+    assert queue.get(asked.id).state == "RUNNING"
+    again = bench(results=remote)
+    again.queue, again.evaluation = queue, lambda *_: pytest.fail("it was evaluated again")
+    assert Worker(again).run() == 0
+    ended = queue.get(asked.id)
+    assert (ended.state, ended.attempts) == ("DONE", 1)
+    assert "was evaluated before" in str(said)
+    assert f"acme-vlm/{ended.run_id}/record.json" in hub.files("dataset", "acme/store")
+    titles = [commit["title"] for commit in hub.commits("dataset", "acme/store")]
+    assert sum(title.startswith("Done: ") for title in titles) == 1
+
+
+def test_a_result_that_was_ready_is_published_though_its_claim_is_lost(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    asked = queue.add(request())
+    with monkeypatch.context() as patch:
+
+        def die(*_: object) -> Request:
+            raise KeyboardInterrupt
+
+        patch.setattr(queue, "done", die)
+        with pytest.raises(KeyboardInterrupt):
+            Worker(bench()).run()
+    later = Queue(queue.store, lambda: datetime.now(UTC) + timedelta(days=1))
+    assert later.claim("other", lease=timedelta(hours=1))
+    made = bench()
+    made.evaluation = lambda *_: pytest.fail("it was evaluated again")
+    assert Worker(made).run() == 0
+    assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("DONE", 2), said
+
+
+def test_a_store_that_cannot_be_written_costs_no_attempt_and_no_result(
+    queue: Queue, bench: Make, tmp_path: Path
+) -> None:
+    results = open_store(str(tmp_path / "results"))
+    asked = queue.add(request())
+    made = bench(results=results)
+    honest = made.evaluation
+
+    def evaluate(*words: Any) -> None:
+        honest(*words)
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "store.json").write_text("{")
+
+    made.evaluation = evaluate
+    with pytest.raises(StoreError, match=r"store\.json .* is damaged"):
+        Worker(made).run()
+    assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("PENDING", 0)
+    (tmp_path / "results" / "store.json").unlink()
+    again = bench(results=results)
+    again.evaluation = lambda *_: pytest.fail("it was evaluated again")
+    Worker(again).run()
+    assert queue.get(asked.id).state == "DONE"
+
+
+def test_a_damaged_queue_takes_no_result_with_it(queue: Queue, bench: Make, tmp_path: Path) -> None:
+    job = tmp_path / "worker" / "jobs" / "x"
+    job.mkdir(parents=True)
+    (job / "claim.json").write_bytes(queue.add(request()).to_json())
+    (tmp_path / "store" / ".ucbench" / "head").write_text("?")
+    with pytest.raises(StoreError, match="is damaged"):
+        Worker(bench()).run()
+    assert job.is_dir()
+
+
+def test_a_request_that_is_taken_out_of_the_store_ends_nothing_else(
+    queue: Queue, bench: Make, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, there = queue.add(request("acme/gone")), queue.add(request("acme/there"))
+    made = bench()
+    honest = made.evaluation
+
+    def evaluate(*words: Any) -> None:
+        honest(*words)
+        if queue.get(there.id).state == "PENDING":
+            queue.store.commit({gone.path: None}, expected=queue.store.head(), message="by hand")
+
+    made.evaluation = evaluate
+    Worker(made).run()
+    assert "there is no request" in str(said)
+    Worker(made).run()
+    assert [r.state for r in queue.all()] == ["DONE"]
+    # And while it is evaluated.
+    monkeypatch.setattr(attempt, "LOOK_EVERY", 0.0)
+    watch = attempt.Watch(made, gone)
+    with pytest.raises(attempt.CancelledError, match="in the queue no more"):
+        until(watch)  # type: ignore[arg-type]
+
+
+def test_a_store_that_hangs_keeps_nobody_from_watching_over_the_evaluation(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt.Attempt, "_seconds_left", lambda _self: 0.5)
+    monkeypatch.setattr(attempt, "LOOK_EVERY", 0.0)
+    asked, get, end = queue.add(request()), queue.get, threading.Event()
+
+    def hang(*words: Any) -> Request:
+        if threading.current_thread() is not threading.main_thread():
+            end.wait(60)
+        return get(*words)
+
+    monkeypatch.setattr(queue, "get", hang)
+    Worker(bench("slow")).run()
+    end.set()
+    assert get(asked.id).reason == "timeout"
+
+
+# The machine.
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_costs_no_request_an_attempt(
+    queue: Queue, bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = queue.add(request())
+    made = bench()
+    for patch in (
+        lambda m: m.setattr(loop, "_LEAST_DISK", 1 << 60),  # before the claim
+        lambda m: m.setattr(tempfile, "mkstemp", full),  # right after it
+        lambda m: m.setattr(made, "evaluation", full),
+        lambda m: m.setattr(attempt.received, "receive", full),
+    ):
+        with monkeypatch.context() as context:
+            context.setattr(health.Health, "_write", lambda _self: None)
+            context.setattr(FolderStore, "time", lambda _self: None)
+            patch(context)
+            with pytest.raises(StoreError, match=r"disk left|No space left"):
+                Worker(made).run()
+        assert queue.get(asked.id).attempts <= 1
+        if queue.get(asked.id).state == "RUNNING":  # not even the store could be written
+            queue.hand_back(queue.get(asked.id))
+        assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("PENDING", 0)
+    assert Worker(bench()).run() == 0
+    assert queue.get(asked.id).state == "DONE"
+
+
+@pytest.mark.parametrize(("hours", "how"), [(1, "ahead of"), (-1, "behind")])
+def test_a_worker_whose_clock_is_wrong_takes_nothing(
+    queue: Queue, bench: Make, hours: int, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = queue.add(request())
+    monkeypatch.setattr(loop, "now", lambda: datetime.now(UTC) + timedelta(hours=hours))
+    with pytest.raises(UcbenchError, match=f"the clock of this machine is .* {how} that of"):
+        Worker(bench()).run()
+    assert queue.get(asked.id).state == "PENDING"
+
+
+@pytest.mark.parametrize("align", ["[" * 100_000, "{}" + " " * (5 << 20), '{"base": 1}'])
+def test_what_a_checkpoint_says_of_its_training_is_read_with_care(tmp_path: Path, align: str) -> None:
+    (tmp_path / "align.json").write_text(align)
+    with pytest.raises(JobError) as found:
+        attempt._trained_on(Weights("acme/vlm", "0" * 40, tmp_path))
+    assert found.value.reason == "unsupported"
+
+
+def test_an_evaluation_may_take_most_of_the_memory_here_unless_told_otherwise(tmp_path: Path) -> None:
+    told: list[int | None] = []
+    for words in ([], ["--memory-limit", "3"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Worker, "run", lambda self: told.append(self._bench.evaluation.memory) or 0)
+            patch.setattr("ucbench.hub.worker.processes.hide_memory", lambda: None)
+            done = invoke("worker", "--store", str(tmp_path), "--folder", str(tmp_path / "w"), *words)
+            assert done.exit_code == 0, done.exception
+    total = processes.memory_of_machine()
+    assert 10**8 < total <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert told == [int(0.9 * total), 3 * 10**9]
 
 
 # Stopped and killed, as processes.
@@ -375,30 +617,48 @@ def test_what_earlier_starts_left_is_cleared_away(queue: Queue, bench: Make, tmp
     jobs = tmp_path / "worker" / "jobs"
     asked = {name: queue.add(request(f"acme/{name}")) for name in ("waiting", "ended")}
     queue.cancel(asked["ended"].id, "ada")
-    for name, one in asked.items():
-        (jobs / name).mkdir(parents=True)
-        (jobs / name / "claim.json").write_bytes(one.to_json())
+    for one in asked.values():
+        (jobs / one.id).mkdir(parents=True)
+        (jobs / one.id / "claim.json").write_bytes(one.to_json())
     (jobs / "damaged").mkdir()
     (jobs / "damaged" / "claim.json").write_text("{")
     made = bench(tracks=())
     Worker(made).run()
     # What waits may become ours again, and then goes on from what is there.
-    assert [path.name for path in jobs.glob("*")] == ["waiting"]
+    assert [path.name for path in jobs.glob("*")] == [asked["waiting"].id]
 
 
 # The whole way.
 
 
-def test_a_checkpoint_on_the_hub_is_evaluated_by_ucbench_itself(
-    hub: Any, queue: Queue, tmp_path: Path
-) -> None:
+def lora() -> dict[str, bytes]:
+    """The files of an adapter for the embedded model."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    draw = np.random.default_rng(5)
+    name = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_{}.weight"
+    sizes = {"A": (2, 160), "B": (160, 2)}
+    weights = {name.format(k): draw.normal(size=size).astype("float32") for k, size in sizes.items()}
+    config = {
+        "peft_type": "LORA", "base_model_name_or_path": "acme/tiny", "r": 2, "lora_alpha": 2,
+        "target_modules": r".*language_model.*layers\.0\..*q_proj",
+    }  # fmt: skip
+    return {
+        "adapter_config.json": json.dumps(config).encode(),
+        "adapter_model.safetensors": save(weights, {"format": "pt"}),
+    }
+
+
+def test_an_adapter_on_the_hub_is_evaluated_by_ucbench_itself(hub: Any, queue: Queue, tmp_path: Path) -> None:
     from ucbench.models import registry
 
     files = {path.name: path.read_bytes() for path in registry.EMBEDDED["embedded:tiny-vlm"].iterdir()}
-    hub.create_repo("model", "acme/tiny", owner="alice")
-    commit = hub.commit("model", "acme/tiny", files)
+    for name in ("acme/tiny", "acme/lora"):
+        hub.create_repo("model", name, owner="alice")
+    base, commit = hub.commit("model", "acme/tiny", files), hub.commit("model", "acme/lora", lora())
     hub.commit("model", "acme/tiny", {"model.safetensors": None})  # gone from main, not from its commit
-    asked = queue.add(request("acme/tiny", revision=commit))
+    asked = queue.add(request("acme/lora", revision=commit, base="acme/tiny", base_revision=base))
     done = subprocess.run(
         [
             sys.executable, "-m", "ucbench.cli", "worker", "--store", str(tmp_path / "store"), "--once",
@@ -411,7 +671,8 @@ def test_a_checkpoint_on_the_hub_is_evaluated_by_ucbench_itself(
     assert ended.state == "DONE", ended.log
     (run,) = runs.find(tmp_path / "store")
     record = run.record()
-    assert (record.entry.model, record.entry.revision) == ("acme/tiny", commit)
+    entry = record.entry
+    assert (entry.model, entry.revision, entry.adapter) == ("acme/tiny", base, f"acme/lora@{commit}")
     assert (record.provenance, record.engine.path) == ("measured", "shared_prefix")
 
 

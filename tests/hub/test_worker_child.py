@@ -174,6 +174,20 @@ open({str(namespaced.out / "x")!r}, "w").write("mine")
     assert token.read_text() == "hf_verysecretindeed"
 
 
+def test_a_door_to_a_service_of_the_machine_is_shut(
+    namespaced: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may have the network that the child has not: containers are started through such a door."""
+    door = tmp_path / "docker.sock"
+    monkeypatch.setattr(child, "_DOORS", (str(door),))
+    program = f"import socket; socket.socket(socket.AF_UNIX).connect({str(door)!r})"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(door))
+        server.listen()
+        assert child.run(python(program), namespaced, ENOUGH).code == 1
+    assert "refused" in namespaced.log.read_text()
+
+
 def test_the_child_dies_with_a_worker_that_is_killed(shop: Workshop) -> None:
     mark = f"47112{os.getpid()}"
     program = f"""

@@ -52,7 +52,7 @@ class Jobs:
         self.path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.mode = ""
         self.refuse = 0
-        self.cut = 0
+        self.cut = self.away = 0
         self.jobs: dict[str, dict[str, Any]] = {}
         jobs = self
 
@@ -75,6 +75,9 @@ class Jobs:
             def do_GET(self) -> None:
                 parts = self.path.split("?")[0].split("/")[3:]
                 job = jobs.jobs.get(parts[1])
+                if jobs.away:
+                    jobs.away -= 1
+                    return self._send(503, {"error": "out of order"})
                 if job is None:
                     return self._send(404, {"error": "no such job"})
                 if len(parts) == 2:
@@ -227,6 +230,14 @@ def test_a_job_whose_machine_dies_is_tried_again(
     assert (failed.state, failed.reason) == ("PENDING", "job_failed")
 
 
+def test_a_hub_that_is_away_loses_no_job_that_has_ended(
+    jobs: Jobs, bench: Bench, queue: Queue, asked: Request
+) -> None:
+    jobs.away = 30
+    assert Worker(bench).run() == 0
+    assert (queue.get(asked.id).state, len(jobs.jobs)) == ("DONE", 1)
+
+
 def test_stopping_the_worker_cancels_the_job(jobs: Jobs, bench: Bench, queue: Queue, asked: Request) -> None:
     jobs.mode = "slow"
 
@@ -240,6 +251,10 @@ def test_stopping_the_worker_cancels_the_job(jobs: Jobs, bench: Bench, queue: Qu
     thread.join()
     assert jobs.jobs["job0"]["cancelled"]
     assert (queue.get(asked.id).state, queue.get(asked.id).attempts) == ("PENDING", 0)
+    bench.stop.clear()
+    jobs.mode = ""
+    assert Worker(bench).run() == 0  # with another job than the cancelled one
+    assert (queue.get(asked.id).state, queue.get(asked.id).attempts, len(jobs.jobs)) == ("DONE", 1, 2)
 
 
 def test_a_worker_that_was_killed_goes_on_with_the_job_it_rented(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
 
+from ucbench.errors import StoreError
 from ucbench.hub.worker import weights
 from ucbench.hub.worker.failure import JobError
 from ucbench.hub.worker.weights import Cache
@@ -164,6 +168,50 @@ def test_the_model_used_longest_ago_makes_room_and_never_one_in_use(hub: Any, ca
             fill(hub, cache, "acme/e", 60_000)
     blobs = sum(path.stat().st_size for path in (cache.folder / "hub").rglob("blobs/*"))
     assert blobs <= cache.limit
+
+
+def test_what_the_disk_has_no_room_for_is_not_fetched(
+    hub: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("acme/a", "acme/b"):
+        fill(hub, cache, name, 30_000)
+    disk = {"others": 0, "total": 20 * weights._SPARE}
+
+    def usage(_path: Path) -> Any:
+        stored = sum(path.stat().st_size for path in (cache.folder / "hub").rglob("blobs/*"))
+        free = weights._SPARE + 100_000 - stored - disk["others"]
+        return SimpleNamespace(free=free, total=disk["total"])
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    fill(hub, cache, "acme/c", 40_000)  # as it is
+    assert len(list((cache.folder / "entries").glob("*"))) == 3
+    commit = fill(hub, cache, "acme/d", 50_000)  # in the place of others
+    assert len(list((cache.folder / "entries").glob("*"))) == 2
+    hub.create_repo("model", "acme/e", owner="alice")
+    large = hub.commit("model", "acme/e", {"model.safetensors": os.urandom(70_000)})
+    with cache.held("acme/d", commit):
+        error = reason(cache, "acme/e", large)
+        assert (error.reason, error.retryable) == ("download_failed", True)
+    disk["others"] = 50_000
+    with pytest.raises(StoreError, match="make room in"), cache.held("acme/e", large):
+        pass
+    disk["total"] = 69_999
+    disk["others"] += weights._SPARE
+    assert reason(cache, "acme/e", large).reason == "too_large"
+
+
+def test_a_full_disk_is_no_fault_of_the_model(
+    hub: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = hub.commit("model", "acme/vlm", FILES)
+    for error in (OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device")):
+
+        def full(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+        with pytest.raises(type(error), match="No space left"), cache.held("acme/vlm", commit):
+            pass
 
 
 def hold(folder: Path, url: str, commit: str, ready: Any, end: Any) -> None:

@@ -21,6 +21,7 @@ from ucbench import evaluate
 from ucbench.cli import app
 from ucbench.errors import AccessError, ModelError, UcbenchError, UnknownNameError
 from ucbench.models import checkpoint, registry
+from ucbench.models.adapter import pinned, read
 from ucbench.models.local import ONE_AT_A_TIME, LocalVLM
 from ucbench.record import Decoding
 from ucbench.runs import Run
@@ -374,10 +375,13 @@ def test_the_command_line(copy: Path, tmp_path: Path, recwarn: pytest.WarningsRe
 SHA, BASE_SHA = "0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef"
 
 FROM_THE_HUB = """
+import sys
 from ucbench.models import registry
 from ucbench.record import Decoding
-for pin in ("revision", "align"):
-    entry = registry.load(f"owner/{pin}", decoding=Decoding(max_new_tokens=4), device="cpu").entry
+for pin in ("revision", "align", "tag"):
+    told = sys.argv[1] if pin == "tag" else None  # its config says v1.0
+    entry = registry.load(f"owner/{pin}", decoding=Decoding(max_new_tokens=4), device="cpu",
+                          base_revision=told).entry
     print(entry.model, entry.revision, entry.adapter, entry.slug)
 """
 
@@ -391,7 +395,7 @@ def test_an_adapter_and_its_base_from_the_hub(adapter: Path, tmp_path: Path) -> 
         (repository / "refs").mkdir(exist_ok=True)
         (repository / "refs" / "main").write_text(main)
 
-    for pin, revision in {"revision": BASE_SHA, "align": None}.items():
+    for pin, revision in {"revision": BASE_SHA, "align": None, "tag": "v1.0"}.items():
         copy = Path(shutil.copytree(adapter, tmp_path / pin))
         named = {"base_model_name_or_path": "owner/base", "revision": revision}
         edit(copy / "adapter_config.json", lambda config, named=named: config.update(named))  # type: ignore[misc]
@@ -401,12 +405,25 @@ def test_an_adapter_and_its_base_from_the_hub(adapter: Path, tmp_path: Path) -> 
     keep("base", registry.EMBEDDED[BASE], BASE_SHA, "f" * 40)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     done = subprocess.run(
-        [sys.executable, "-c", FROM_THE_HUB],
+        [sys.executable, "-c", FROM_THE_HUB, BASE_SHA],
         env={**clean, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
         capture_output=True, text=True, check=True, timeout=200,
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         f"owner/base {BASE_SHA} owner/{pin}@{SHA} owner-base--owner-{pin}-{SHA}"
-        for pin in ("revision", "align")
+        for pin in ("revision", "align", "tag")
     ]
+
+
+def test_a_base_is_put_on_another_revision_only_where_the_adapter_names_none(copy: Path) -> None:
+    named = read(copy, "owner/tuned", SHA)
+    assert pinned(named, None) == named
+    for own in (None, "main", "v1.0"):
+        assert pinned(replace(named, base_revision=own), BASE_SHA).base_revision == BASE_SHA
+    held = replace(named, base_revision=BASE_SHA)
+    assert pinned(held, BASE_SHA) == held
+    with pytest.raises(ModelError, match=f"stands on .* at {BASE_SHA}"):
+        pinned(held, SHA)
+    with pytest.raises(UnknownNameError, match="is no adapter, so it has no base"):
+        load(BASE, base_revision=BASE_SHA)

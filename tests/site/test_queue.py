@@ -149,17 +149,26 @@ def test_counts_stand_in_the_filter(store: str, open_app: App) -> None:
 
 
 def test_a_request_in_the_address_is_marked_and_its_log_is_open() -> None:
-    many = [request(f"acme/m{n}", state="FAILED", log="why") for n in range(queue_view.MOST_ENDED + 5)]
+    many = [request(f"acme/m{n}", state="FAILED", log="why") for n in range(queue_view.MOST_SHOWN + 5)]
     last = many[-1]
     html = queue_view.html(
         [("Ended", many)], Listing(tuple(many)), Viewer(opened=last.id), "https://hub.example"
     )
     shown = rows(html)
-    assert len(shown) == queue_view.MOST_ENDED + 1
+    assert len(shown) == queue_view.MOST_SHOWN + 1
     assert 'class="opened"' in shown[last.model]
     assert "<details data-keep" in shown[last.model]
     assert " open>" in shown[last.model]
     assert html.count(" open>") == 1
+
+
+def test_of_thousands_that_wait_the_first_are_shown_and_the_viewers_own() -> None:
+    many = [request(f"acme/m{n}", "ann" if n % 1000 else "ben") for n in range(3000)]
+    html = queue_view.html([("Waiting", many)], Listing(tuple(many)), Viewer("Ben"), "https://hub.example")
+    assert set(rows(html)) == {r.model for r in many[: queue_view.MOST_SHOWN]} | {"acme/m1000", "acme/m2000"}
+    assert f"The first {queue_view.MOST_SHOWN} of 3,000, and yours." in html
+    html = queue_view.html([("Waiting", many)], Listing(tuple(many)), Viewer("cid"), "https://hub.example")
+    assert f"The first {queue_view.MOST_SHOWN} of 3,000." in html
 
 
 def test_the_order_is_running_then_the_queue_then_the_newest_end() -> None:

@@ -50,5 +50,8 @@ def main() -> None:
     try:
         app()
     except UcbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from ucbench.hub.redact import readable, redact
+
+        # It may quote what others wrote, or what was typed in a wrong place.
+        print(f"error: {redact(readable(str(error)))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -41,7 +41,9 @@ def board_build(
                 f"{stores[-1]} gets the board of its own runs; leave out the rest, or give --out"
             )
         with terminal.progress(f"reading {stores[0]}") as show:
-            changed = results.build_there(stores[0], show)
+            changed, left_out = results.build_there(stores[0], show)
+        for name, why in sorted(left_out.items()):
+            terminal.say(f"note: {name} is not on the board: {why}")
         terminal.say(f"{changed:,} files changed in {stores[0]}" if changed else "nothing has changed")
         return
     with terminal.progress("reading the stores") as show, results.folders(stores, show) as folders:
@@ -75,12 +77,20 @@ def board_verify(
     from ucbench import terminal
     from ucbench import verify as verifying
     from ucbench.hub import results
+    from ucbench.hub.store import HUB
 
     with (
         terminal.progress("reading the store", quiet=as_json) as show,
         results.folders(store or ["results"], show) as folders,
     ):
         checks = verifying.verify(folders)
+    for address in {each for each in store or [] if each.startswith(HUB)}:
+        doubtful = results.unvouched(address)
+        for check in checks:
+            if check.run_id in doubtful:
+                check.problems.append(
+                    "it says that it was measured, and no worker of the store published it so"
+                )
     if as_json:
         print(verifying.as_json(checks))
     else:

@@ -87,6 +87,10 @@ def evaluate(
     dtype: Dtype = None,
     device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.")] = None,
+    base_revision: Annotated[
+        str | None,
+        typer.Option("--base-revision", help="... of an adapter's base, where the adapter names no commit."),
+    ] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every question.")] = None,
     template: Template = None,
     attention: Attention = None,
@@ -129,8 +133,8 @@ def evaluate(
               "--price-input": price_input, "--price-output": price_output}  # fmt: skip
     service = _service(
         model, endpoint, provider, model_id, remote,
-        {"--dtype": dtype, "--device": device, "--revision": revision, "--template": template,
-         "--attention": attention, "--max-pixels": max_pixels},
+        {"--dtype": dtype, "--device": device, "--revision": revision, "--base-revision": base_revision,
+         "--template": template, "--attention": attention, "--max-pixels": max_pixels},
     )  # fmt: skip
     if device == "auto" and processes.size > 1:
         raise UcbenchError(
@@ -152,6 +156,7 @@ def evaluate(
             dtype=dtype,
             device=device or processes.device,
             revision=revision,
+            base_revision=base_revision,
             system_prompt=system_prompt,
             template=template,
             attention=attention,

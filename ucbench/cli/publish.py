@@ -85,8 +85,12 @@ def publish(
             terminal.print_changes(sizes(offer.look(show)), offer.where)
             return
         landed = offer.send(show)
-    if landed.changed:
-        terminal.say(f"{landed.changed:,} file{'s' * (landed.changed > 1)} published: {landed.url}")
+    n = f"{landed.changed:,} file{'s' * (landed.changed > 1)}"
+    if landed.proposed:
+        what = f"{n} wait in a pull request" if landed.changed else "it is in a pull request already"
+        terminal.say(f"{what}; nothing is published until a maintainer merges it: {landed.url}")
+    elif landed.changed:
+        terminal.say(f"{n} published: {landed.url}")
     else:
         terminal.say(f"it is there already, nothing changed: {landed.url}")
 

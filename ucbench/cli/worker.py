@@ -36,7 +36,10 @@ def worker(
         str, typer.Option(help="Of a request, for fetching and evaluating: 90m, 2h.")
     ] = "2h",
     memory_limit: Annotated[
-        float | None, typer.Option(min=0.1, help="GB of main memory that an evaluation may take.")
+        float | None,
+        typer.Option(
+            min=0.1, help="GB of main memory that an evaluation may take; 90% of what is here by default."
+        ),
     ] = None,
     cache_gb: Annotated[float, typer.Option(min=0.01, help="GB of disk for models.")] = 200.0,
     name: Annotated[
@@ -79,9 +82,9 @@ def worker(
 ) -> None:
     """Evaluate what the queue holds, a request at a time, and publish the results.
 
-    Models run in a child process without tokens, network or rights to this machine's files. One worker a
-    machine with its GPUs, any number of machines. SIGTERM and Ctrl+C hand the request back; after a kill the
-    same command goes on.
+    Models run in a child process without tokens or network, which may write to a folder of its own alone. One
+    worker a machine with its GPUs, any number of machines. SIGTERM and Ctrl+C hand the request back; after a
+    kill the same command goes on.
     """
     from ucbench import terminal
     from ucbench.hub.worker import setup

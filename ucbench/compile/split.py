@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ucbench.errors import StoreError
-from ucbench.files import atomic_path
+from ucbench.files import alone, atomic_path
 from ucbench.tracks import split as authors
 from ucbench.tracks.unsafeconcepts.metadata import concept_name, no_concept, read_lines
 
@@ -62,19 +60,7 @@ def _check_free(*paths: Path) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes that write a split out of a folder; the lock ends with this process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {folder}: {error.strerror}; choose another folder with --out"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    advice = "choose another folder with --out"
+    busy = f"another process is writing to {folder}; wait for it to end, or {advice}"
+    with alone(folder, busy, advice, folder=True):
         yield
-    except BlockingIOError as error:
-        raise StoreError(
-            f"another process is writing to {folder}; wait for it to end, or choose another folder with --out"
-        ) from error
-    finally:
-        os.close(handle)

@@ -8,9 +8,7 @@ model, revision and source: parts of another model are never mixed in.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ import numpy as np
 from ucbench.compile.clip import Floats
 from ucbench.compile.sources import Item
 from ucbench.errors import StoreError
-from ucbench.files import atomic_path
+from ucbench.files import alone, atomic_path
 
 _KEY = b"ucbench"
 
@@ -68,23 +66,9 @@ class EmbeddingStore:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep the folder to one writer. Raises `StoreError` when another process has it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self.folder}: {error.strerror}; choose another with --out"
-            ) from error
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"another process is writing to {self.folder}; wait for it to end"
-                ) from error
+        busy = f"another process is writing to {self.folder}; wait for it to end"
+        with alone(self.folder, busy, "choose another with --out", folder=True):
             yield
-        finally:
-            os.close(handle)
 
     def known(self) -> dict[Item, str | None]:
         """Every picture that was seen, and its problem if it could not be read."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,6 +58,16 @@ class _File:
     oid: str
     size: int
     sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of `main`: who made it, under what title; `before` is the one that it came after."""
+
+    id: str
+    authors: tuple[str, ...]
+    title: str
+    before: str | None
 
 
 class DatasetStore:
@@ -189,6 +201,43 @@ class DatasetStore:
 
             self._name = self._patiently(ask)
         return self._name
+
+    def time(self) -> datetime | None:
+        """By the clock of the Hub."""
+        answer = self._get(f"{self._endpoint}/api/datasets/{self._id}")
+        try:
+            return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            return None
+
+    # History
+
+    def last_change(self, path: str, *, head: str) -> Commit | None:
+        """The commit that last changed a file, as of `head`; None where there is no such file."""
+        self._check_head(head)
+
+        def ask() -> Any:
+            return self._api.get_paths_info(self._id, [path], expand=True, revision=head, repo_type="dataset")
+
+        for info in self._patiently(ask):
+            if info.last_commit is None:
+                raise StoreError(
+                    f"{self._host} does not tell who changed {path} of {self.address}; is it a Hub?"
+                )
+            return next(self.commits(head=str(info.last_commit.oid)), None)
+        return None
+
+    def commits(self, *, head: str) -> Iterator[Commit]:
+        """The commits up to `head`, newest first; asked for page by page."""
+        self._check_head(head)
+        known: dict[str, Any] | None = None
+        for page in self._pages(f"commits/{head}"):
+            for following in page:
+                if known is not None:
+                    yield _commit(known, str(following["id"]))
+                known = following
+        if known is not None:
+            yield _commit(known, None)
 
     # Reading
 
@@ -390,6 +439,11 @@ def _operations(changes: Changes) -> list[CommitOperationAdd | CommitOperationDe
         else:
             raise StoreError(f"{content}, to be stored as {path}, is no file")
     return operations
+
+
+def _commit(told: dict[str, Any], before: str | None) -> Commit:
+    authors = tuple(str(author.get("user")) for author in told.get("authors") or [])
+    return Commit(str(told["id"]), authors, str(told.get("title") or ""), before)
 
 
 def _is_path(path: object) -> bool:

@@ -143,6 +143,12 @@ class FolderStore:
         """`local`: whoever can write to the folder."""
         return "local"
 
+    def time(self) -> datetime | None:
+        """By the clock of whatever keeps the folder, which may be another machine's disk."""
+        with self._alone() as handle:
+            os.utime(handle)  # without a time: the file system's own
+            return datetime.fromtimestamp(os.fstat(handle).st_mtime, UTC)
+
     # Reading
 
     def _reading(self, work: Callable[[str], T]) -> T:

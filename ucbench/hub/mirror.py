@@ -6,7 +6,6 @@ written there never damages what is kept. Paths come from the store: only those 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,8 +19,7 @@ from pathlib import Path
 
 from ucbench.board import BOARD, BREAKDOWNS, MANIFEST, RANKS, SCHEMA
 from ucbench.board_cache import BoardCache, caches
-from ucbench.errors import StoreError
-from ucbench.files import atomic_path, write_text
+from ucbench.files import alone, atomic_path, write_text
 from ucbench.hub.store import HUB, Store
 
 CARD, WORKERS, TAKEDOWN = "README.md", "store.json", "takedown.json"
@@ -57,7 +55,8 @@ class Mirror:
 
         One process at a time. Raises `StoreError` where nothing can be written, and as the store does.
         """
-        with self._locked():
+        advice = "mend that, or name a folder in UCBENCH_CACHE"
+        with alone(self._lock, "somebody else works here", advice, wait=True):
             versions = self._fetch(head, progress)
             shutil.rmtree(self._views, ignore_errors=True)
             view = self._views / str(os.getpid())
@@ -96,22 +95,6 @@ class Mirror:
         except (OSError, ValueError):
             return {}
         return {path: v for path, v in index.items() if is_result(path) and (self._kept / path).is_file()}
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self._lock.parent}: {error.strerror}; mend that, or name a folder in "
-                "UCBENCH_CACHE"
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
 
 def mirror_of(store: Store) -> Mirror:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucbench.align.report_record import AlignReport
-from ucbench.errors import UcbenchError
+from ucbench.errors import AccessError, UcbenchError
 from ucbench.hub import models, results
 from ucbench.hub.cards.model import OURS, UNKNOWN, is_hub_id
 from ucbench.hub.mirror import Progress
@@ -69,6 +69,7 @@ def offer_run(
     if problems := check_run(run).problems:
         raise UcbenchError(f"{run.folder} does not bear checking, so it is not published: {problems[0]}")
     account = store.whoami()
+    _check_there(store, account)
     provenance = results.provenance_of(store, account, record)
     if pull_request and not store.address.startswith(HUB):
         raise UcbenchError(f"--pr is for stores on the Hub; {store.address} is a folder, leave it out")
@@ -118,6 +119,18 @@ def offer_run(
         return Landed(_page(store.address), sent["files"])
 
     return Offer(store.address, title, look, send, _run_notes(run, provenance, account, store, ids_only))
+
+
+def _check_there(store: Store, account: str) -> None:
+    """Say what to do where there is no such dataset yet. Raises `AccessError`."""
+    if not store.address.startswith(HUB):
+        return
+    name = store.address.removeprefix(HUB)
+    if Repository("dataset", name).private() is None:
+        raise AccessError(
+            f"there is no {store.address} that {account} can see; check the name, or make the dataset with "
+            f"`hf repos create {name} --repo-type dataset`, then run this again"
+        )
 
 
 def _run_notes(run: Run, provenance: str, account: str, store: Store, ids_only: bool) -> tuple[str, ...]:

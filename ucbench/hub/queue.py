@@ -6,10 +6,12 @@
        |<---lease over----|  taken by the next claim; FAILED after `MAX_ATTEMPTS`
     PENDING, RUNNING --cancel--> CANCELLED;  FAILED, CANCELLED, REJECTED --retry--> PENDING
 
-A claim carries a nonce that nobody else has, and only who holds the nonce may end it. Its lease ends at
-`until` by the clock of the machine that claimed. Others take the request when their own clock is `skew` past
-that, so that clocks may differ by so much without a live claim being taken. Where they differ by more, two
-machines may work on one request; still only the nonce in the store can finish it.
+A claim carries a nonce that nobody else has, and only who holds the nonce may end it badly or hand it back.
+Its lease ends at `until` by the clock of the machine that claimed. Others take the request when their own
+clock is `skew` past that, so that clocks may differ by so much without a live claim being taken. Where they
+differ by more, or a store was away for long, two machines may work on one request. What counts then is the
+request itself: the first result for it ends it well, the late one of an earlier claim too, and there is no
+second one.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class QuotaError(UcbenchError):
 
 
 class ClaimLostError(UcbenchError):
-    """The request is no longer ours: its lease ended and somebody else took it, or it was cancelled."""
+    """The request is not ours any more: its lease ended and somebody else took it, or it was cancelled."""
 
 
 class NotYoursError(UcbenchError):
@@ -210,7 +212,8 @@ class Queue:
         """End a claimed request well, with the files of its result in the same commit.
 
         `changes` may depend on the head they go on. When the request is done already, nothing is written
-        and that one is returned. Raises `ClaimLostError` when the claim is no longer ours.
+        and that one is returned. A result is taken after the lease is over too, whoever has the request by
+        then. Raises `ClaimLostError` when it is not wanted any more.
         """
         outcome: list[Request] = []
 
@@ -220,7 +223,8 @@ class Queue:
             if current.state == "DONE":
                 outcome.append(current)
                 return None
-            _check_claim(request, current)
+            if not _is_wanted(current, self._at(head)):
+                _check_claim(request, current)
             ended = _with(
                 current,
                 state="DONE",
@@ -411,6 +415,13 @@ def _check_claim(mine: Request, current: Request) -> None:
         return
     what = f"claimed by {current.claim.worker}" if current.claim else current.state
     raise ClaimLostError(f"request {mine.id} is no longer ours, it is {what}; the result is not taken")
+
+
+def _is_wanted(current: Request, content: _Content) -> bool:
+    """Whether a result for a request is still to come, or was given up for want of time alone."""
+    given_up = current.state == "FAILED" and current.reason == "too_many_attempts"
+    again = any(r.id != current.id and r.state in _TAKEN and r.key == current.key for r in content.order)
+    return current.state in ("PENDING", "RUNNING") or (given_up and not again)
 
 
 def _check_duplicate(request: Request, content: _Content) -> None:

@@ -17,7 +17,7 @@ from ucbench.hub.retry import Patience, Pauses, in_words, nobody, patiently, sta
 from ucbench.hub.store import HUB, Changes, ConflictError
 
 if TYPE_CHECKING:
-    from huggingface_hub import RepoFile
+    from huggingface_hub import HfApi, RepoFile
 
 Kind = Literal["model", "dataset", "space"]
 T = TypeVar("T")
@@ -30,10 +30,14 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What became of a publication: the page to look at, and how many files were new or different."""
+    """What became of a publication: the page to look at, and how many files were new or different.
+
+    `proposed`: in a pull request, which somebody has to merge.
+    """
 
     url: str
     changed: int
+    proposed: bool = False
 
 
 class Repository:
@@ -42,14 +46,16 @@ class Repository:
     Methods raise `AccessError` and its kinds where the Hub refuses or cannot be reached.
     """
 
-    def __init__(self, kind: Kind, repo_id: str, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self, kind: Kind, repo_id: str, *, patience: Patience | None = None, api: HfApi | None = None
+    ) -> None:
         from huggingface_hub import HfApi, constants
 
         self.kind, self.id = kind, repo_id
         self._patience = patience or Patience()
-        self._endpoint = constants.ENDPOINT.rstrip("/")
+        self.api = api or HfApi(endpoint=constants.ENDPOINT, library_name="ucbench")
+        self._endpoint = self.api.endpoint.rstrip("/")
         self._host = urlsplit(self._endpoint).netloc
-        self.api = HfApi(endpoint=self._endpoint, library_name="ucbench")
 
     @property
     def name(self) -> str:
@@ -125,12 +131,17 @@ class Repository:
         """Open a pull request with these files, or bring the one that is open under this title up to date."""
         number = self._open(title)
         if number is None:
-            self._commit("main", changes, title, create_pr=True, text=text)
+            return self.propose_once(changes, title, text)
+        changed = self._commit(f"refs/pr/{number}", changes, title, create_pr=False)
+        return Landed(f"{self.url}/discussions/{number}", changed, proposed=True)
+
+    def propose_once(self, changes: Changes, title: str, text: str) -> Landed:
+        """Open a pull request with these files; one that is open under this title stays as it is."""
+        changed = 0
+        if (number := self._open(title)) is None:
+            changed = self._commit("main", changes, title, create_pr=True, text=text)
             number = self._open(title)
-            changed = len(changes)
-        else:
-            changed = self._commit(f"refs/pr/{number}", changes, title, create_pr=False)
-        return Landed(f"{self.url}/discussions/{number}", changed)
+        return Landed(f"{self.url}/discussions/{number}", changed, proposed=True)
 
     def pending(self, changes: Changes, revision: str = "main") -> dict[str, bytes | Path | None]:
         """Those changes that are not there yet."""

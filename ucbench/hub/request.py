@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from ucbench.errors import UnknownNameError
+from ucbench.hub.redact import readable, redact
 from ucbench.record import Frozen
 
 State = Literal["PENDING", "RUNNING", "DONE", "FAILED", "REJECTED", "CANCELLED"]
@@ -29,15 +30,29 @@ HubId = Annotated[
 ]
 Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9]{8}T[0-9]{6}-[0-9a-f]{12}$")]
+#: An account, a worker, a track, a licence ...: what others wrote is a name or no request.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,95}$")]
+
+
+def _moment(time: datetime) -> datetime:
+    """In UTC, and within what can be reckoned with."""
+    if not 1970 <= time.year <= 9000:
+        raise ValueError("the year is none of ours")
+    return time.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+#: Shown in terminals and on pages: no codes for them, no tokens.
+Prose = Annotated[str, AfterValidator(lambda text: redact(readable(text)))]
 
 
 class Claim(Frozen):
     """Who works on a request, and until when nobody else may."""
 
-    worker: str
-    nonce: str
-    since: AwareDatetime
-    until: AwareDatetime
+    worker: Name
+    nonce: Name
+    since: Moment
+    until: Moment
 
 
 class Request(Frozen):
@@ -54,25 +69,25 @@ class Request(Frozen):
     revision: Sha
     base: HubId | None = None
     base_revision: Sha | None = None
-    dtype: str
-    track: str
-    benchmark: str
-    submitter: str
-    priority: int = 0
-    parameters: int | None = None
-    architecture: str | None = None
-    licence: str | None = None
-    submitted_at: AwareDatetime
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
+    dtype: Name
+    track: Name
+    benchmark: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,95}$")]
+    submitter: Name
+    priority: int = Field(0, ge=-(10**6), le=10**6)
+    parameters: int | None = Field(None, ge=0, le=10**15)
+    architecture: Annotated[str, StringConstraints(pattern=r"^\w{0,100}$")] | None = None
+    licence: Name | None = None
+    submitted_at: Moment
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     state: State = "PENDING"
-    attempts: int = Field(0, ge=0)
-    retries: int = Field(0, ge=0)
+    attempts: int = Field(0, ge=0, le=1000)
+    retries: int = Field(0, ge=0, le=1000)
     claim: Claim | None = None
-    reason: str | None = None
-    message: str | None = None
-    log: str | None = Field(None, max_length=20_000)
-    run_id: str | None = None
+    reason: Name | None = None
+    message: Prose | None = Field(None, max_length=5_000)
+    log: Prose | None = Field(None, max_length=20_000)
+    run_id: Name | None = None
 
     @property
     def key(self) -> str:

@@ -58,6 +58,8 @@ class Watched:
 
 _WATCHED: ContextVar[Watched | None] = ContextVar("watched", default=None)
 _ATTACHING = threading.Lock()
+#: Of the calls that are under way in all threads.
+_PATIENCE: list[Patience] = []
 
 
 @contextmanager
@@ -72,20 +74,27 @@ def watched(patience: Patience) -> Iterator[Watched]:
             hooks["response"].append(_answered)
     call = Watched(patience)
     before = _WATCHED.set(call)
+    _PATIENCE.append(patience)
     try:
         yield call
     finally:
+        _PATIENCE.remove(patience)
         _WATCHED.reset(before)
 
 
 def _asked(request: Request) -> None:
-    if (call := _WATCHED.get()) is None:
+    call = _WATCHED.get()
+    # Several large files are sent from threads of the client, which know nothing of the call that they belong
+    # to. They try again by themselves, a few times, but would wait for an answer without end.
+    sending = _PATIENCE[-1:] if request.method == "PUT" else []
+    patience = call.patience if call else next(iter(sending), None)
+    if patience is None:
         return
     limits = request.extensions.get("timeout", {})
-    wanted = {"connect": call.patience.connect, "pool": call.patience.connect}
-    wanted |= {"read": call.patience.answer, "write": call.patience.answer}
+    wanted = {"connect": patience.connect, "pool": patience.connect}
+    wanted |= {"read": patience.answer, "write": patience.answer}
     request.extensions["timeout"] = {each: limits.get(each) or limit for each, limit in wanted.items()}
-    if request.method == "POST" and "/commit/" in request.url.path:
+    if call and request.method == "POST" and "/commit/" in request.url.path:
         call.committing = True
 
 
@@ -225,7 +234,9 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
             f"{store} is gated; ask for access on its page at {host}, log in with `hf auth login` or set "
             "HF_TOKEN, then run this again"
         )
-    if status == 401 and "credentials" in said.lower():
+    # The second is what the client itself says, when it asks who the token belongs to.
+    bad = "credentials" in said.lower() or any("Invalid user token" in str(each) for each in chain)
+    if status == 401 and bad:
         return AccessError(f"{host} does not take this token; log in with `hf auth login` or mend HF_TOKEN")
     if status == 401 or any(isinstance(each, RepositoryNotFoundError) for each in chain):
         return AccessError(

@@ -79,7 +79,7 @@ def _time(moment: datetime | None) -> str | None:
 
 
 def _took(request: Request) -> str | None:
-    if request.started_at is None or request.finished_at is None:
+    if not request.started_at or not request.finished_at or request.finished_at < request.started_at:
         return None
     taken = seconds((request.finished_at - request.started_at).total_seconds())
     return None if taken == MISSING else taken

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -79,6 +80,9 @@ class Store(Protocol):
     def whoami(self) -> str:
         """The identity that commits: the account of the token, or `local`."""
 
+    def time(self) -> datetime | None:
+        """What time it is by the clock of its home; None where that is not told."""
+
 
 def change(
     store: Store,
@@ -127,6 +131,8 @@ def open_store(address: str) -> Store:
 
     Raises `StoreError` for an address that is neither.
     """
+    if not address.strip():
+        raise StoreError(f"no store is named; give a folder or {HUB}OWNER/NAME")
     if address.startswith(HUB):
         from ucbench.hub.dataset import DatasetStore
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ucbench.errors import AccessError, UcbenchError
+from ucbench.errors import AccessError, StoreError, UcbenchError
 from ucbench.hub.gates import Check, Limits, gates, request_of
 from ucbench.hub.queue import Queue, Quota
 from ucbench.hub.request import Request
-from ucbench.hub.store import HUB, Store
+from ucbench.hub.store import HUB, OfflineError, Store
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -75,11 +75,10 @@ def submit(queue: Queue, request: Request, *, quota: Quota | None = None) -> Req
 def propose(store: Store, request: Request, api: HfApi) -> str:
     """Open a pull request that adds a request to a store that is not ours to write to; returns its address.
 
-    Raises `AccessError`, naming the other way, when that is not allowed either.
+    One that is open already for the same stands. Raises `AccessError`, naming the other way, when that is
+    not allowed either.
     """
-    from huggingface_hub import CommitOperationAdd
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily
+    from ucbench.hub.repository import Repository
 
     other = AccessError(
         f"{store.address} takes neither commits nor pull requests from {request.submitter}; submit "
@@ -87,17 +86,13 @@ def propose(store: Store, request: Request, api: HfApi) -> str:
     )
     if not store.address.startswith(HUB):
         raise other
+    hub = Repository("dataset", store.address.removeprefix(HUB), api=api)
+    # The same asked for twice is one pull request.
+    title = f"Submit {request.model} at {request.revision[:12]} ({request.dtype}, {request.track})"
+    text = f"`{request.model}` at `{request.revision}`, track {request.track}."
     try:
-        opened = api.create_commit(
-            store.address.removeprefix(HUB),
-            [CommitOperationAdd(request.path, request.to_json())],
-            commit_message=f"Submit {request.model} ({request.id})",
-            commit_description=f"`{request.model}` at `{request.revision}`, track {request.track}.",
-            repo_type="dataset",
-            create_pr=True,
-        )
-    except (HfHubHTTPError, httpx.TransportError, OSError) as error:
+        return hub.propose_once({request.path: request.to_json()}, title, text).url
+    except OfflineError:
+        raise
+    except (AccessError, StoreError) as error:
         raise other from error
-    if opened.pr_url is None:
-        raise other
-    return str(opened.pr_url)

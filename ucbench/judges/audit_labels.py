@@ -7,7 +7,6 @@ answer counts; no line is ever changed, so killing loses at most one that was no
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ucbench.errors import StoreError, UcbenchError
-from ucbench.files import write_text
+from ucbench.files import alone, write_text
 from ucbench.judges.audit import Item, Sample, labels_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -61,21 +60,9 @@ def opened(sample: Sample, place: Path, annotator: str) -> Iterator[Labels]:
             f"--annotator {annotator!r} cannot name a file; take up to 40 letters, digits, - and _"
         )
     path = place / f"labels-{annotator}.jsonl"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; make the folder writable") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"{annotator} is labelling in another terminal; give another name with --annotator"
-            ) from error
+    busy = f"{annotator} is labelling in another terminal; give another name with --annotator"
+    with alone(path, busy, "make the folder writable") as handle:
         yield Labels(sample, path, handle)
-    finally:
-        os.close(handle)
 
 
 def read_all(sample: Sample, place: Path) -> dict[str, dict[str, str]]:

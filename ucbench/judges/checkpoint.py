@@ -11,9 +11,7 @@ kind of device, a fitting ends with the weights of an undisturbed one; on a CPU 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ucbench import files
 from ucbench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -66,27 +65,14 @@ class Place:
 
         Raises `StoreError` when there is another one, or the folder cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self.folder}: {error.strerror}; make the folder writable or choose another "
-                "--out"
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise StoreError(
-                f"another process is training in {self.folder}; wait for it to end, or choose another --out"
-            ) from error
-        try:
-            yield
-        finally:
-            os.close(handle)
-            if self.folder.is_dir() and not any(self.folder.iterdir()):
-                self.folder.rmdir()
+        busy = f"another process is training in {self.folder}; wait for it to end, or choose another --out"
+        advice = "make the folder writable or choose another --out"
+        with files.alone(self.folder, busy, advice, folder=True):
+            try:
+                yield
+            finally:
+                if self.folder.is_dir() and not any(self.folder.iterdir()):
+                    self.folder.rmdir()
 
     def save(
         self,

@@ -71,6 +71,18 @@ def read(folder: Path, name: str, commit: str | None) -> Adapter:
     return Adapter(folder, name, f"{name}@{version}", base, base_revision, trained_revision, trained_on)
 
 
+def pinned(adapter: Adapter, base_revision: str | None) -> Adapter:
+    """The adapter on that revision of its base; a commit that it names itself stands. Raises `ModelError`."""
+    own = adapter.base_revision
+    if base_revision in (None, own):
+        return adapter
+    if own is not None and _COMMIT.fullmatch(own):
+        raise ModelError(
+            f"{adapter.name} stands on {adapter.base} at {own}; it is not put on {base_revision}"
+        )
+    return replace(adapter, base_revision=base_revision)
+
+
 def base_of(config: dict[str, Any], name: str) -> tuple[str, str | None]:
     """(base model, its revision) by an adapter's config. Raises `ModelError` for one not evaluated."""
     kind = config.get("peft_type")

@@ -70,7 +70,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         raise ModelError(
             f"{name} has no {path.name}; it is not a checkpoint in the transformers format"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last: nested a thousand deep
         raise ModelError(
             f"{path.name} of {name} is damaged; copy or download the checkpoint again"
         ) from error

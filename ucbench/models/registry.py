@@ -50,6 +50,7 @@ def load(
     dtype: str | None = None,
     device: str | None = None,
     revision: str | None = None,
+    base_revision: str | None = None,
     system_prompt: str | None = None,
     template: str | None = None,
     attention: str | None = None,
@@ -61,8 +62,8 @@ def load(
     A folder that exists wins over a Hub id of the same spelling. On the entry a folder is `local:` and
     its last name only, since paths are private; its revision is a hash of its content. A model of the Hub
     is loaded at `revision`, or at the commit that known.yaml names, or as it is now; the entry has the
-    commit. For an adapter, the entry's model and revision are those of its base, and `revision` is the
-    adapter's own.
+    commit. For an adapter, the entry's model and revision are those of its base, `revision` is the
+    adapter's own, and `base_revision` the base's where the adapter names no commit of it.
     `template`, `attention` and `max_pixels` change answers and stand on the entry; without a template
     chosen, that of the known model is taken (see known.yaml), or the checkpoint's own. `guard` names the
     format of a guard model, or is `none`; see `guards.choose` for what is done without it.
@@ -77,11 +78,13 @@ def load(
 
     options = Options(dtype, device, template=template, attention=attention, max_pixels=max_pixels)
     if adapter.is_adapter(folder):
-        tuned = adapter.read(folder, public, commit)
+        tuned = adapter.pinned(adapter.read(folder, public, commit), base_revision)
         base = _load_base_of(tuned, options)
         loaded = adapter.attach(base.loaded, tuned)
         trained_on = tuned.trained_on
     else:
+        if base_revision is not None:
+            raise UnknownNameError(f"{public} is no adapter, so it has no base; leave out its revision")
         tuned = None
         base = _load_whole(folder, public, commit, options)
         loaded = base.loaded

@@ -24,8 +24,8 @@ from ucbench.site.shared import ALWAYS, track_name
 
 #: Seconds between two reads of the store while somebody looks.
 EVERY = 5.0
-#: Ended requests shown at most.
-MOST_ENDED = 50
+#: Requests of a group shown at most: the first that wait, the newest that ended.
+MOST_SHOWN = 50
 
 #: State -> its id in the address and its word.
 STATES: dict[State, tuple[str, str]] = {
@@ -152,6 +152,8 @@ def arranged(requests: Sequence[Request]) -> list[tuple[str, list[Request]]]:
     return [(name, group) for name, group in groups if group]
 
 
+#: What a group begins with.
+_WHICH = {"Running": "The longest running", "Waiting": "The first", "Ended": "The newest"}
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -164,10 +166,13 @@ class Viewer:
     opened: str | None = None
     confirming: str | None = None
 
+    def owns(self, request: Request) -> bool:
+        """Whether the viewer has submitted it."""
+        return self.name is not None and request.submitter.lower() == self.name.lower()
+
     def may(self, request: Request) -> tuple[str, ...]:
         """What to offer: `cancel`, `retry`. The store's queue has the last word."""
-        own = self.name is not None and request.submitter.lower() == self.name.lower()
-        if not own and not self.maintainer:
+        if not self.owns(request) and not self.maintainer:
             return ()
         if request.state in ("PENDING", "RUNNING"):
             return ("cancel",)
@@ -198,12 +203,14 @@ def html(groups: Sequence[tuple[str, list[Request]]], listing: Listing, viewer: 
     """The requests, a list a group; `hub` is the address that model ids are under."""
     parts = []
     for name, group in groups:
-        shown = group[:MOST_ENDED] if name == "Ended" else group
-        # What the address is about is shown wherever it stands.
-        shown = [*shown, *(r for r in group[len(shown) :] if r.id == viewer.opened)]
+        shown = group[:MOST_SHOWN]
+        # What the address is about is shown wherever it stands, and what the viewer waits for.
+        own = [r for r in group[MOST_SHOWN:] if name != "Ended" and viewer.owns(r)][:MOST_SHOWN]
+        shown += [r for r in group[MOST_SHOWN:] if r.id == viewer.opened and r not in own] + own
         items = "".join(_item(request, listing, viewer, hub) for request in shown)
         more = (
-            f'<p class="quiet">The newest {len(shown)} of {count(len(group))}.</p>'
+            f'<p class="quiet">{_WHICH[name]} {MOST_SHOWN} of {count(len(group))}'
+            f"{', and yours' if own else ''}.</p>"
             if len(shown) < len(group)
             else ""
         )
@@ -282,7 +289,7 @@ def _when(request: Request) -> str:
         lines.append(moment(request.finished_at))
         if request.started_at and request.state in ("DONE", "FAILED"):
             taken = (request.finished_at - request.started_at).total_seconds()
-            lines.append(f"after {seconds(taken)}")
+            lines += [f"after {seconds(taken)}"] if taken >= 0 else []
     if request.state == "RUNNING":
         lines.append(f"attempt {request.attempts} of {MAX_ATTEMPTS}")
     elif request.attempts > 1 or (request.attempts and request.state == "PENDING"):

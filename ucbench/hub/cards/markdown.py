@@ -63,6 +63,6 @@ def parted(card: str) -> tuple[dict[str, Any], str] | None:
         return None
     try:
         data = yaml.safe_load(head)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # dates that are none, lists a thousand deep
         return None
     return (data, body) if isinstance(data, dict) else None

@@ -8,6 +8,7 @@ from ucbench.errors import ModelError
 from ucbench.hub.gates import weights
 from ucbench.hub.gates.base import Finding, Note, Refused, Subject, quoted
 from ucbench.hub.gates.name import check_id, check_revision
+from ucbench.models import known
 from ucbench.models.adapter import ALIGN, CONFIG, WEIGHTS, base_of, training_of
 
 _TENSOR = re.compile(r"^base_model\.model\.(.+?)\.(lora_|modules_to_save|base_layer)")
@@ -28,23 +29,30 @@ def look(subject: Subject) -> Finding:
         raise Refused(found, advice or _MERGE) from None
     try:
         check_id(base)
-        if revision is not None:
-            check_revision(revision)
     except Refused as refused:
         raise Refused(
             f"its base model cannot be fetched: {refused.found}",
             f"name the base's id on the Hub as base_model_name_or_path in {CONFIG}, or {_MERGE}",
         ) from None
+    try:
+        if revision is not None:
+            check_revision(revision)
+    except Refused as refused:
+        raise Refused(
+            f"its base model cannot be fetched: {refused.found}",
+            f"put the base's commit into {CONFIG} as revision, or {_MERGE}",
+        ) from None
     if trained and re.fullmatch(r"[0-9a-f]{40}", trained):
         revision = trained
+    named, revision = revision, revision or known.commit(base)
     subject.base = base, revision
-    at = f" at {revision[:12]}" if revision else ""
-    if revision is None:
+    if named is None:
+        taken = f"{revision[:12]} is taken, as for everybody" if revision else "its present one is taken"
         return Note(
-            f"LoRA on {base}; no revision is named, so its present one is taken",
+            f"LoRA on {base}; no revision is named, so {taken}",
             f"put the base's commit into {CONFIG} as revision",
         )
-    return f"LoRA on {base}{at}"
+    return f"LoRA on {base} at {named[:12]}"
 
 
 def look_at_fit(subject: Subject, base: Subject) -> Finding:

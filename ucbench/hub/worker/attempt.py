@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,13 +15,15 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from ucbench.errors import AccessError, StoreError, UcbenchError
+from ucbench.errors import AccessError, StoreError, UcbenchError, UnknownNameError
+from ucbench.files import alone, write_text
 from ucbench.format import short_revision
 from ucbench.hub import results as published
+from ucbench.hub.mirror import is_result
 from ucbench.hub.queue import Queue
 from ucbench.hub.redact import tail_of_file
 from ucbench.hub.request import Request
-from ucbench.hub.store import ConflictError, OfflineError, Store, change
+from ucbench.hub.store import Changes, ConflictError, OfflineError, Store, change
 from ucbench.hub.worker import child, received, weights
 from ucbench.hub.worker.failure import JobError
 from ucbench.hub.worker.local import Job
@@ -32,6 +36,8 @@ T = TypeVar("T")
 AFTERWARDS = timedelta(minutes=15)
 #: How often a running evaluation is looked up in the queue (seconds): it may have been cancelled.
 LOOK_EVERY = 60.0
+#: Bytes of a file of settings that is read here and not in the child.
+_LARGEST_ALIGN = 4 << 20
 
 Evaluation = Callable[[Job, Callable[[], object], Callable[[str], object]], object]
 
@@ -103,6 +109,44 @@ class Bench:
                 pause = min(60.0, 2 * pause)
 
 
+class Watch:
+    """Called again and again during an evaluation, raises when the worker is to stop or has lost its claim.
+
+    The queue is asked beside it: a store that is slow to answer shall not keep anybody from watching over
+    the evaluation.
+    """
+
+    def __init__(self, bench: Bench, request: Request) -> None:
+        self._bench, self._request = bench, request
+        self._last = -math.inf  # at once: what an earlier start has claimed may be somebody else's
+        self._asking: threading.Thread | None = None
+        self._lost = ""
+
+    def __call__(self) -> None:
+        """Raises `StoppedError`, `CancelledError`."""
+        if self._bench.stop.is_set():
+            raise StoppedError
+        if self._lost:
+            raise CancelledError(self._lost)
+        due = time.monotonic() - self._last >= LOOK_EVERY
+        if due and not (self._asking and self._asking.is_alive()):
+            self._last = time.monotonic()
+            self._asking = threading.Thread(target=self._ask, daemon=True)
+            self._asking.start()
+
+    def _ask(self) -> None:
+        mine = self._request.claim
+        try:
+            current = self._bench.queue.get(self._request.id)
+        except UnknownNameError:
+            self._lost = "stopped, as it is in the queue no more"
+        except (AccessError, StoreError):
+            return  # it is asked again, and published only with the claim in hand
+        else:
+            if not current.claim or not mine or current.claim.nonce != mine.nonce:
+                self._lost = f"stopped, as it is {current.state} and no longer ours"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A claimed request on a bench."""
@@ -120,7 +164,9 @@ class Attempt:
     def run(self) -> str | None:
         """The id of the request's published run; None when it has to stay unpublished for now.
 
-        Raises `JobError`, `ClaimLostError`, `AccessError`, `StoppedError`, `CancelledError`.
+        What an evaluation left is kept until it is published, and published without another one by whoever
+        works in this folder next. Raises `JobError`, `ClaimLostError`, `StoppedError`, `CancelledError`, and
+        `AccessError` and `StoreError` for what is no fault of the request.
         """
         from ucbench.judges import registry as judges
         from ucbench.tracks import registry as tracks
@@ -136,8 +182,14 @@ class Attempt:
         if there:
             return there if bench.patiently(lambda: bench.queue.done(request, there)) else None
         shop = child.Workshop(bench.folder(request), options.without)
-        job = Job(request, shop, time.monotonic() + self._seconds_left())
-        watch = self._watch()
+        run = self._kept(shop, expected) or self._evaluated(shop, expected)
+        bench.doing("publishing")
+        return self._publish(run)
+
+    def _evaluated(self, shop: child.Workshop, expected: received.Expected) -> Run:
+        bench = self.bench
+        job = Job(self.request, shop, time.monotonic() + self._seconds_left())
+        watch = Watch(bench, self.request)
         with ExitStack() as stack:
             if bench.cache is not None:
                 bench.doing("fetching")
@@ -146,10 +198,20 @@ class Attempt:
                 expected = replace(expected, trained_on=_trained_on(held[0]))
             bench.doing("evaluating")
             bench.evaluation(job, watch, lambda text: bench.say(f"{self.title}: {text}"))
-        bench.doing("judging")
-        run = self._received(shop, expected)
-        bench.doing("publishing")
-        return self._publish(run)
+        write_text(shop.ended, json.dumps({"trained_on": expected.trained_on}))
+        return self._received(shop, expected)
+
+    def _kept(self, shop: child.Workshop, expected: received.Expected) -> Run | None:
+        """The run of an evaluation that has ended, before its worker could publish it."""
+        try:
+            told = json.loads(shop.ended.read_text(encoding="utf-8"))["trained_on"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        self.bench.say(f"{self.title}: was evaluated before")
+        try:
+            return self._received(shop, replace(expected, trained_on=None if told is None else tuple(told)))
+        except JobError:
+            return None
 
     def _fetched(
         self, cache: weights.Cache, job: Job, stack: ExitStack, watch: Callable[[], object]
@@ -195,33 +257,15 @@ class Attempt:
         return found[0]
 
     def _received(self, shop: child.Workshop, expected: received.Expected) -> Run:
+        self.bench.doing("judging")
         checked = shop.folder / "checked"
         child.remove(checked)
         try:
             return received.receive(shop.out, expected, checked)
         except JobError as error:
+            shop.ended.unlink(missing_ok=True)
             error.log = error.log or tail_of_file(shop.log, 8000, also=[str(shop.folder.resolve())])
             raise
-
-    def _watch(self) -> Callable[[], None]:
-        """Raises when the worker is to stop, or the request is not ours any more."""
-        last, request = time.monotonic(), self.request
-
-        def look() -> None:
-            nonlocal last
-            if self.bench.stop.is_set():
-                raise StoppedError
-            if time.monotonic() - last < LOOK_EVERY:
-                return
-            last = time.monotonic()
-            try:
-                current = self.bench.queue.get(request.id)
-            except (AccessError, StoreError):
-                return  # it is asked again, and published only with the claim in hand
-            if not current.claim or not request.claim or current.claim.nonce != request.claim.nonce:
-                raise CancelledError(f"stopped, as it is {current.state} and no longer ours")
-
-        return look
 
     def _published(self, expected: received.Expected) -> str:
         """The id of a measured run that is there already for exactly this request, or nothing."""
@@ -252,7 +296,7 @@ class Attempt:
         def publish() -> Request:
             provenance = published.provenance_of(results, results.whoami(), record)
             try:
-                prepare = published.publish_run(results, run, provenance=provenance)
+                prepare = _once(results, published.publish_run(results, run, provenance=provenance))
             except StoreError as error:
                 raise JobError("invalid_result", str(error)) from error
             try:
@@ -263,7 +307,15 @@ class Attempt:
                 bench.say(f"{self.title}: {error}")
             return queue.done(request, run.run_id)
 
-        return run.run_id if bench.patiently(publish) else None
+        # One worker of a machine after the other: each makes the board anew, and all but one would do so in
+        # vain. No worker's name begins with a dot.
+        turn = bench.options.folder.parent / ".publishing"
+
+        def in_turn() -> Request:
+            with alone(turn, "another worker publishes", "mend that", wait=True):
+                return publish()
+
+        return run.run_id if bench.patiently(in_turn) else None
 
     def _seconds_left(self) -> float:
         """Of the time limit, which began with the claim; a little is always left to finish."""
@@ -272,10 +324,29 @@ class Attempt:
         return max(60.0, (until - datetime.now(until.tzinfo)).total_seconds())
 
 
+def _once(results: Store, prepare: published.Prepare) -> published.Prepare:
+    """The same changes again as long as the results are the same: most commits are of the queue alone.
+
+    Without this, those who claim would always be quicker than those who make a board.
+    """
+    made: list[tuple[dict[str, str], Changes]] = []
+
+    def remembered(head: str) -> Changes:
+        versions = {path: v for path, v in results.versions(head=head).items() if is_result(path)}
+        if not made or made[0][0] != versions:
+            made[:] = [(versions, prepare(head))]
+        return made[0][1]
+
+    return remembered
+
+
 def _trained_on(model: weights.Weights) -> tuple[str, ...]:
     """What the checkpoint says it was trained on. Raises `JobError`."""
-    from ucbench.models.adapter import read_align
+    from ucbench.models.adapter import ALIGN, read_align
 
+    told = model.folder / ALIGN
+    if told.exists() and told.stat().st_size > _LARGEST_ALIGN:
+        raise JobError("unsupported", f"{ALIGN} of {model.model} has {told.stat().st_size / 1e6:.0f} MB")
     try:
         return read_align(model.folder, model.model)[1]
     except UcbenchError as error:

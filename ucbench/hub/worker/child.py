@@ -27,6 +27,17 @@ _INHERITED = (
 )  # fmt: skip
 
 _MOST_PROCESSES = 1024
+MOST_DISK = 4 << 30
+
+#: In a home, and of the machine: a container's daemon runs what it is told to, with a network.
+_SECRETS = (
+    ".netrc", ".git-credentials", ".ssh", ".aws", ".azure", ".docker", ".kube", ".gnupg", ".npmrc", ".pypirc",
+    ".config/gcloud", ".config/gh", ".config/git",
+)  # fmt: skip
+_DOORS = (
+    "/run/docker.sock", "/run/containerd", "/run/podman", "/run/crio", "/run/dbus", "/run/user",
+    "/run/secrets",
+)  # fmt: skip
 
 Ending = Literal["ended", "timeout", "memory", "disk", "processes", "stopped"]
 
@@ -41,7 +52,7 @@ class Limits:
 
     seconds: float
     memory: int | None = None
-    disk: int = 4 << 30
+    disk: int = MOST_DISK
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,11 @@ class Workshop:
     def log(self) -> Path:
         """What the child printed."""
         return self.folder / "log.txt"
+
+    @property
+    def ended(self) -> Path:
+        """A note that is here once the evaluation has come to a good end."""
+        return self.folder / "ended.json"
 
     @property
     def models(self) -> Path:
@@ -159,7 +175,7 @@ def run(
 ) -> Outcome:
     """Run a command in `shop` and wait until it and everything it started is gone.
 
-    `watch` is called once a second at least; when it raises, the child is stopped and the exception comes
+    `watch` is called several times a second; when it raises, the child is stopped and the exception comes
     out here. Raises `UcbenchError` when the child cannot be started at all.
     """
     shop.prepare()
@@ -185,7 +201,7 @@ def run(
                 ending = "disk"
             if ending != "ended":
                 break
-            time.sleep(min(1.0, 0.05 + seconds / 20))
+            time.sleep(min(0.25, 0.05 + seconds / 20))
     finally:
         stop(process)
         shop.note.unlink(missing_ok=True)
@@ -284,13 +300,12 @@ def size_of(shop: Workshop) -> int:
 
 
 def _credentials() -> list[str]:
-    """Files and folders with credentials of this user."""
+    """Files and folders with credentials of this user, and doors to services that would do more for it."""
     from huggingface_hub import constants
 
-    home = Path.home()
-    names = (".netrc", ".git-credentials", ".ssh", ".aws", ".docker", ".kube", ".gnupg")
     return [
         constants.HF_TOKEN_PATH,
         constants.HF_STORED_TOKENS_PATH,
-        *(str(home / name) for name in names),
+        *(str(Path.home() / name) for name in _SECRETS),
+        *_DOORS,
     ]

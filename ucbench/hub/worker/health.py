@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -12,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ucbench import files
 from ucbench.errors import StoreError
-from ucbench.files import write_text
 
 HEALTH, LOCK = "health.json", "lock"
 EVERY = 10.0
@@ -53,7 +52,7 @@ class Health:
 
     def _write(self) -> None:
         with self._lock, suppress(StoreError):  # a full disk shall not end an evaluation
-            write_text(self._path, json.dumps(self._facts | {"beat": _now()}, indent=1) + "\n")
+            files.write_text(self._path, json.dumps(self._facts | {"beat": _now()}, indent=1) + "\n")
 
     @contextmanager
     def beating(self) -> Iterator[None]:
@@ -76,23 +75,9 @@ class Health:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Keep a second worker away from a folder; the lock dies with its process. Raises `StoreError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {folder}: {error.strerror}; name another folder with --folder"
-        ) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"another worker is at work in {folder}; give this one a name of its own with --name"
-            ) from error
+    busy = f"another worker is at work in {folder}; give this one a name of its own with --name"
+    with files.alone(folder / LOCK, busy, "name another folder with --folder"):
         yield
-    finally:
-        os.close(handle)
 
 
 def status(folder: Path) -> dict[str, Any] | None:
@@ -101,21 +86,7 @@ def status(folder: Path) -> dict[str, Any] | None:
         told: dict[str, Any] = json.loads((folder / HEALTH).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told | {"alive": _is_held(folder / LOCK)}
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        handle = os.open(lock, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return told | {"alive": files.is_taken(folder / LOCK)}
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench.errors import AccessError
@@ -47,21 +48,22 @@ class HfJobs:
     def __call__(self, job: Job, watch: Callable[[], object], say: Callable[[str], object]) -> None:
         """Leave a run in the job's workshop. Raises `JobError`, and what `watch` raises."""
         job.shop.prepare()
-        rented = self._rented(job, say)
+        note = job.shop.folder / "job.json"
+        rented = self._rented(job, note, say)
         try:
             stage, message = self._wait(rented, job, watch, say)
         except BaseException:
-            self._cancel(rented)
+            self._cancel(rented, note)
             raise
-        lines = self._log(rented)
+        lines = self._log(rented, job, watch)
         for _ in range(3):  # the end of a log may come late
             if stage != "COMPLETED" or any(line.startswith("ucbench-run end") for line in lines):
                 break
             time.sleep(self.every / 3)
-            lines = self._log(rented)
+            lines = self._log(rented, job, watch)
         text = tail("\n".join(line for line in lines if not parcel.is_line(line)), 8000)
         job.shop.log.write_text(text, encoding="utf-8")
-        (job.shop.folder / "job.json").unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
         if status := [int(found[1]) for line in lines if (found := _STATUS.fullmatch(line.strip()))]:
             explain_status(status[-1], text)
         if stage != "COMPLETED":
@@ -78,12 +80,12 @@ class HfJobs:
         script = f"{evaluate}; code=$?; echo ucbench-status $code; [ $code -ne 0 ] || {pack}; exit $code"
         return ["sh", "-c", script]
 
-    def _rented(self, job: Job, say: Callable[[str], object]) -> str:
+    def _rented(self, job: Job, note: Path, say: Callable[[str], object]) -> str:
         """The id of the job, which a worker that was killed may have begun."""
-        note = job.shop.folder / "job.json"
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, JobError):
             known = str(json.loads(note.read_text(encoding="utf-8"))["id"])
-            if self._ask(known) is not None:
+            found = self._ask(known)
+            if found is None or found[0] not in _ENDED or found[0] == "COMPLETED":
                 return known
         made = self._explained(
             lambda: self.api.run_job(
@@ -103,12 +105,9 @@ class HfJobs:
         self, rented: str, job: Job, watch: Callable[[], object], say: Callable[[str], object]
     ) -> tuple[str, str]:
         """Its last stage, with the Hub's words about it. Raises `JobError`, and what `watch` raises."""
-        stage, lost = "", 0
+        stage = ""
         while True:
             found = self._ask(rented)
-            lost = 0 if found else lost + 1
-            if lost > 20:
-                raise JobError("job_failed", "the Hub tells nothing of the job any more")
             if found and found[0] != stage:
                 stage = found[0]
                 say(f"job {rented}: {stage.lower()}")
@@ -116,29 +115,43 @@ class HfJobs:
                 return found
             if job.seconds_left <= 0:
                 raise JobError("timeout", "the job was cancelled")
-            until = time.monotonic() + self.every
-            while time.monotonic() < until:
-                watch()
-                time.sleep(min(0.5, self.every))
+            self._pause(watch)
 
     def _ask(self, rented: str) -> tuple[str, str] | None:
-        """(stage, message) of the job; None when nothing can be learnt at the moment."""
+        """(stage, message) of the job; None when nothing can be learnt at the moment. Raises `JobError`."""
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily
 
         try:
             status = self.api.inspect_job(job_id=rented, namespace=self.namespace).status
-        except (HfHubHTTPError, httpx.TransportError, OSError):
+        except (HfHubHTTPError, httpx.TransportError, OSError) as error:
+            if isinstance(error, HfHubHTTPError) and error.response.status_code == 404:
+                raise JobError("job_failed", "the Hub knows nothing of the job any more") from error
             return None
         return str(getattr(status.stage, "value", status.stage)), status.message or ""
 
-    def _log(self, rented: str) -> list[str]:
-        lines = self._explained(
-            lambda: list(self.api.fetch_job_logs(job_id=rented, namespace=self.namespace))
-        )
-        return [line for text in lines for line in text.splitlines()]
+    def _pause(self, watch: Callable[[], object]) -> None:
+        until = time.monotonic() + self.every
+        while time.monotonic() < until:
+            watch()
+            time.sleep(min(0.5, self.every))
 
-    def _cancel(self, rented: str) -> None:
+    def _log(self, rented: str, job: Job, watch: Callable[[], object]) -> list[str]:
+        """All that the job printed: its run is in it, so a Hub that is away is waited for."""
+        while True:
+            try:
+                lines = self._explained(
+                    lambda: list(self.api.fetch_job_logs(job_id=rented, namespace=self.namespace))
+                )
+            except JobError:
+                if job.seconds_left <= 0:
+                    raise
+                self._pause(watch)
+            else:
+                return [line for text in lines for line in text.splitlines()]
+
+    def _cancel(self, rented: str, note: Path) -> None:
+        note.unlink(missing_ok=True)
         with suppress(Exception):  # it ends by itself when its time is over
             self.api.cancel_job(job_id=rented, namespace=self.namespace)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -66,7 +67,9 @@ class LocalEvaluation:
             watch()
             follow()
 
-        limits = child.Limits(max(1.0, job.seconds_left), self.memory)
+        # Never all of the disk that others write to as well.
+        disk = min(child.MOST_DISK, shutil.disk_usage(shop.folder.parent).free // 2)
+        limits = child.Limits(max(1.0, job.seconds_left), self.memory, disk)
         outcome = child.run(self.command(request, shop), shop, limits, watch=look)
         explain(outcome, limits, tail_of_file(shop.log, 8000, also=[str(shop.folder.resolve())]))
 
@@ -81,6 +84,9 @@ class LocalEvaluation:
     def evaluate(self, request: Request, out: str) -> list[str]:
         """The arguments of `ucbench` for a request."""
         words = ["evaluate", request.model, "--revision", request.revision]
+        if request.base_revision:
+            # An adapter may name a branch of its base, or nothing: meant is what the gates looked at.
+            words += ["--base-revision", request.base_revision]
         words += ["--dtype", request.dtype, "--track", request.track, "--out", out]
         for option, value in (
             ("--limit", self.limit),

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
+_PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 _PR_SET_DUMPABLE = 4
 
 
@@ -24,6 +24,15 @@ class Use:
 
     processes: int
     memory: int
+
+
+def memory_of_machine() -> int:
+    """Bytes of main memory that this process and all others of its container may take together."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):  # of control groups, new and old
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int((_CGROUP / limit).read_text()))
+    return total
 
 
 def tree(root: int) -> list[int]:

@@ -161,6 +161,8 @@ def _find(left: Path) -> Path:
 def _record(folder: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json((folder / runs.RECORD).read_bytes())
+    except OSError as error:  # a child may take the right to read it away
+        raise _invalid(f"its record cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "top level"

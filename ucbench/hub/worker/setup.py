@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 HF_JOBS = "hf-jobs"
+#: Of the machine's main memory, what an evaluation may take unless the operator says otherwise.
+SHARE = 0.9
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -73,8 +75,9 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
     for track, path in wishes.data.items():
         if not Path(path).exists():
             raise AccessError(f"there is no {path}, the data of track {track}; give TRACK=PATH with --data")
+    memory = None if wishes.on else wishes.memory or int(SHARE * processes.memory_of_machine())
     evaluation = LocalEvaluation(
-        wishes.evaluator, wishes.limit, wishes.batch_size, wishes.device, wishes.memory, wishes.data
+        wishes.evaluator, wishes.limit, wishes.batch_size, wishes.device, memory, wishes.data
     )
     options = Options(
         folder=wishes.home / wishes.name,

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ucbench.errors import StoreError
 from ucbench.files import write_text
-from ucbench.hub.worker.failure import JobError
+from ucbench.hub.worker.failure import JobError, is_of_the_machine
 from ucbench.models.download import FILES
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _KINDS = (".safetensors", ".json", ".txt", ".jinja", ".model")
 #: More than any checkpoint has of either.
 _MOST_FILES, _LARGEST_TEXT = 2000, 256 << 20
 _TRIES = 5
+#: Bytes of disk that are left to others.
+_SPARE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Cache:
         """A commit of a model, there and safe from being thrown out until the block ends.
 
         Raises `JobError`: the repository or commit is gone, gated, too large, not what was asked for, or
-        cannot be reached.
+        cannot be reached; `StoreError` when the disk is full.
         """
         entry = self._entry(model, revision)
         with self._lock(entry.stem) as lock:
@@ -102,7 +105,7 @@ class Cache:
                 "too_large", f"{model} has {size / 1e9:.1f} GB, and {self.limit / 1e9:.1f} GB are allowed"
             )
         with self._alone():
-            self._make_room(size, but=entry)
+            self._make_room(size, model, but=entry)
             write_text(entry, json.dumps({"model": model, "size": size, "whole": False}))
         for file in files:  # what was damaged here would pass for downloaded
             with suppress(JobError):
@@ -154,26 +157,41 @@ class Cache:
             found.append(File(path, size, file.blob_id, lfs.sha256 if lfs else None))
         return found
 
-    def _make_room(self, size: int, *, but: Path) -> None:
-        """Throw out what was used longest ago and is used by nobody. Raises `JobError`."""
+    def _make_room(self, size: int, model: str, *, but: Path) -> None:
+        """Throw out what was used longest ago and is used by nobody, for the sake of `limit` and of the disk.
+
+        Raises `JobError`, and `StoreError` when it is others who fill the disk.
+        """
         entries = [path for path in (self.folder / "entries").glob("*.json") if path != but]
         entries.sort(key=lambda path: path.stat().st_mtime)
         sizes = {path: (_read(path) or {"size": 0})["size"] for path in entries}
-        used = sum(sizes.values())
+        used, in_use = sum(sizes.values()), False
         for path in entries:
-            if used + size <= self.limit:
+            if used + size <= self.limit and size <= self._free():
                 return
             with self._lock(path.stem) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
+                    in_use = True
                     continue
                 self._throw_out(path)
                 used -= sizes[path]
-        if used + size > self.limit:
+        free = self._free()
+        if used + size <= self.limit and size <= free:
+            return
+        if in_use:
             raise JobError(
                 "download_failed", "the disk of this worker is full of models in use", retryable=True
             )
+        sizes_told = f"{model} has {size / 1e9:.1f} GB, and the disk has room for {max(0, free) / 1e9:.1f} GB"
+        if size > shutil.disk_usage(self.folder).total:
+            raise JobError("too_large", sizes_told)
+        raise StoreError(f"{sizes_told}; make room in {self.folder}, or allow less with --cache-gb")
+
+    def _free(self) -> int:
+        disk = shutil.disk_usage(self.folder)
+        return disk.free - min(_SPARE, disk.total // 20)
 
     def _throw_out(self, entry: Path) -> None:
         from huggingface_hub import scan_cache_dir
@@ -299,7 +317,10 @@ def _explained(model: str, revision: str) -> Iterator[None]:
         if isinstance(error, LocalEntryNotFoundError):  # which says that the Hub did not answer
             raise JobError("download_failed", f"{model}: a file did not arrive") from error
         raise JobError("repo_gone", f"{model} is not there, or not public") from error
-    except (HfHubHTTPError, httpx.TransportError, OSError) as error:
+    except (HfHubHTTPError, httpx.TransportError, OSError, RuntimeError) as error:
+        if is_of_the_machine(error):
+            raise
+        # The part of the client that is written in Rust knows no error but RuntimeError.
         # Offline mode and broken connections arrive as OSError.
         # An error of the system has a path of this machine in its text.
         text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0][:200]
