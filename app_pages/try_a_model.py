@@ -122,9 +122,7 @@ def choose_emblem() -> pictures.Subject:
         loading.drawing(about, drawn), width=240,
         alt=f"The abstract emblem that stands for {subject.name}, as drawn this time",
     )  # fmt: skip
-    with st.container(
-        horizontal=True, gap="medium", vertical_alignment="center", key="try_links_concept"
-    ):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="try_links_concept"):
         st.button("Draw it anew", icon=":material/refresh:", type="tertiary", on_click=here.draw_anew)
         st.page_link(
             links.PAGES["concepts"], label="Scores on it", icon=":material/arrow_forward:",
