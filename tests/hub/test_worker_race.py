@@ -113,7 +113,7 @@ def test_a_small_race_over_a_folder(small_run: Path, tmp_path: Path, monkeypatch
     monkeypatch.setenv("UCBENCH_CACHE", str(tmp_path / "caches"))
     store = open_store(str(tmp_path / "store"))
     added = submit(Queue(store), 8)
-    race = Race(str(tmp_path / "store"), tmp_path / "boxes", small_run, lease=12)
+    race = Race(str(tmp_path / "store"), tmp_path / "boxes", small_run, lease=6)
     race.run(3, kills=2, every=2, losses=1, patience=240)
     check(store, added, tmp_path / "copy")
 
