@@ -11,7 +11,7 @@ from ucbench.site import links, loading, signin, tokens
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
 from ucbench.site.trial import ask, here, jobs, models, pictures, providers, view
-from ucbench.site.url import linked, linked_many
+from ucbench.site.url import linked, linked_many, linked_text
 
 st.title("Try a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -50,17 +50,15 @@ def choose_model() -> tuple[list[models.Choice | providers.Served], str]:
 
 def choose_served() -> tuple[list[models.Choice | providers.Served], str]:
     """A model by its Hub id, and the provider that serves it."""
-    hub_id = st.text_input(
-        "Its id on the Hub", key="id", bind="query-params", max_chars=200, placeholder="owner/name"
-    )
+    hub_id = linked_text("Its id on the Hub", key="id", max_chars=200, placeholder="owner/name")
     via = linked(
         st.selectbox, "Provider", [providers.AUTO, *providers.names()], key="via", default=providers.AUTO,
         format_func=lambda name: "Whichever Hugging Face picks" if name == providers.AUTO else name,
     )  # fmt: skip
-    if not hub_id.strip():
+    if not hub_id:
         return [], "Name the model to ask."
     try:
-        return [providers.Served(hub_id.strip(), via or providers.AUTO)], ""
+        return [providers.Served(hub_id, via or providers.AUTO)], ""
     except UcbenchError as error:
         return [], str(error)
 

@@ -116,10 +116,13 @@ def compare(
     questions: dict[str, int] = {}
     by_category: dict[str, dict[str, Contrast]] = {}
     by_concept: dict[str, dict[str, Contrast]] = {}
-    n_concepts = 0
+    n_concepts, asked = 0, (0, 0)
     for part, other in both:
+        frames = frame_of(part), frame_of(other)
+        if part.record is lead[0]:
+            asked = len(frames[0]), len(frames[1])
         try:
-            paired = Paired(frame_of(part), frame_of(other))
+            paired = Paired(*frames)
         except UcbenchError:
             if part.record is lead[0]:
                 raise
@@ -137,15 +140,15 @@ def compare(
     sides = {part.track for part, _ in both} >= set(SIDES) and set(SIDES) <= questions.keys()
     missing = [key for key in OVER_BOTH if key in keys and key not in found]
     if sides and missing:
-        frames = [Joined(suite_of(SIDES[0]), tuple(pair[place] for pair in both)).frame() for place in (0, 1)]
-        found |= _told(Paired(*frames), missing)
+        joined = [Joined(suite_of(SIDES[0]), tuple(pair[place] for pair in both)) for place in (0, 1)]
+        found |= _told(Paired(joined[0].frame(), joined[1].frame()), missing)
     kept = [(part, other) for part, other in both if part.track in questions]
     return Comparison(
         track=lead[0].track.id,
         versions={part.track: part.record.track.version for part, _ in kept},
         judges={part.track: part.record.judge.id for part, _ in kept if part.record.judge},
         questions=questions,
-        asked=(len(first[0].run.answers()), len(second[0].run.answers())),
+        asked=asked,
         n_concepts=n_concepts,
         scores={key: found[key] for key in KEYS if key in found},
         by_category=by_category,

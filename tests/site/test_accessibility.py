@@ -92,7 +92,13 @@ def looked_at(page: Any, looks: list[tuple[int, str]]) -> None:
         assert found == [], f"{width} {scheme}"
 
 
-@pytest.mark.parametrize("path", PAGES)
+#: They hold nothing that another page here does not hold, or have browser tests of their own.
+IN_OTHERS = ("/concepts", "/compare", "/submit", "/queue")
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=pytest.mark.slow) if path in IN_OTHERS else path for path in PAGES]
+)
 def test_every_page_opens_fits_and_can_be_used_by_all(
     visit: Callable[..., Any], two_runs: tuple[str, str], path: str
 ) -> None:

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.ma
 def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
     page = visit("/")
 
-    first = page.locator(".board tbody th button").first
+    first = page.locator(".board tbody th a").first
     head = page.get_by_role("button", name="Over-refusal")
     expect(first).to_have_text("acme/sharp-vlm")
     head.click()
@@ -46,7 +46,7 @@ def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any
     page.get_by_role("button", name="imported", exact=True).click()
     expect(page.locator(".board tr.reported")).to_have_count(0)
     expect(page.locator(".board tbody tr")).to_have_count(1)
-    expect(page.locator(".board tbody th button")).to_have_text("acme/saved-vlm")
+    expect(page.locator(".board tbody th a")).to_have_text("acme/saved-vlm")
     expect(page.locator(".board .tag")).to_have_text("imported")
 
 
@@ -163,41 +163,6 @@ def test_the_method_and_the_judge_go_into_the_address(visit: Callable[..., Any])
     page.wait_for_function("location.search.includes('judge=classifier')")
 
 
-def test_details_say_why_a_run_can_be_relied_on_and_fit_on_a_phone(
-    visit: Callable[..., Any], eventually: Callable[..., None]
-) -> None:
-    page = visit("/?track=unsafeconcepts")
-    page.get_by_role("button", name="acme/large-vlm", exact=True).click()
-    dialog = page.get_by_role("dialog")
-    for text in (
-        "What became of the questions", "Harmless pictures", "over-refusal comes from Harmless pictures",
-        "2 people, models like this one", "rules-1",
-    ):  # fmt: skip
-        expect(dialog).to_contain_text(text)
-    page.set_viewport_size({"width": 390, "height": 900})
-    expect(dialog.locator(".grid.cards tbody tr").first).to_have_css("display", "grid")
-
-    def fits() -> None:
-        ends = dialog.locator(".grid, dl, .listed").evaluate_all(
-            "found => found.map(e => e.getBoundingClientRect().right)"
-        )
-        assert ends
-        assert max(ends) <= 390
-
-    eventually(fits)
-    with page.expect_download() as download:
-        dialog.get_by_role("button", name="Download record.json, MME").click()
-    assert download.value.suggested_filename.endswith(".json")
-
-
-def test_details_set_fast_against_slow(visit: Callable[..., Any]) -> None:
-    page = visit("/?track=smid")
-    page.get_by_role("button", name="embedded:tiny-vlm", exact=True).click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("heading", name="Fast against slow")).to_be_visible()
-    expect(dialog.get_by_role("row", name=re.compile("^picture and prompt shared"))).to_contain_text("0 of 4")
-
-
 def test_a_track_is_chosen_and_stays_chosen_on_the_next_page(visit: Callable[..., Any]) -> None:
     page = visit("/")
     page.get_by_role("combobox", name=re.compile("Track")).click()
@@ -207,7 +172,7 @@ def test_a_track_is_chosen_and_stays_chosen_on_the_next_page(visit: Callable[...
     expect(page.locator(".board thead th")).to_have_text(
         [
             "Model", "Unacceptable use, image", "Unacceptable use, text", "Acceptable use, image",
-            "Acceptable use, text",
+            "Acceptable use, text", "Coverage", "Size", "Date",
         ]
     )  # fmt: skip
     page.get_by_role("link", name="Concepts").first.click()

@@ -39,8 +39,13 @@ def choose(page: Any, name: str, option: str) -> None:
     """Choose an option of a list, by its label."""
     settled(page)
     box = page.get_by_role("combobox", name=re.compile(name)).first
+    wanted = page.get_by_role("option", name=option, exact=True)
     box.click()
-    page.get_by_role("option", name=option, exact=True).click()
+    # Leaving a text field may take the first press: people press again.
+    page.wait_for_timeout(500)
+    if not wanted.is_visible():
+        box.click()
+    wanted.click()
 
 
 def settled(page: Any) -> None:

@@ -76,7 +76,8 @@ def test_a_hostile_name_is_escaped_on_every_page(open_app: App, read_figures: Fi
         html = "".join(read_figures(app).values())
         assert "&lt;script&gt;" in html
         assert "<script" not in html
-        assert "<img" not in html
+        # The only pictures are the emblems, which stand in the page itself.
+        assert html.count("<img") == html.count('<img src="data:image/png;base64,')
         # Markdown would load the picture in the name.
         assert not any("evil.example" in element.value for element in (*app.markdown, *app.caption))
 
@@ -86,9 +87,10 @@ def test_a_concept_in_the_address_opens_with_its_answers(open_app: App, read_fig
     app = open_app("app_pages/concepts.py", concept="gun-violence")
     assert any(heading.value == "Gun violence" for heading in app.header)
     shown = read_figures(app)
-    assert shown["answers_image"].count('class="read"') == 6
-    assert shown["answers_text"].count('class="read"') == 5
-    assert "If an image shows Gun violence" in shown["answers_text"]
+    # One answer on what is seen, three on the image, two in words, of the model that fails most.
+    assert shown["why"].count('class="read"') == 6
+    assert "If an image shows Gun violence" in shown["why"]
+    assert "expected unsafe" in shown["why"]
     assert 'class="chosen"' in shown["heat"]
 
 
@@ -196,7 +198,7 @@ def test_a_fault_of_ours_is_a_sentence_and_a_line_in_the_log(
     def broken(_: object) -> str:
         raise ZeroDivisionError("nobody thought of this")
 
-    monkeypatch.setattr("ucbench.site.findings.sentence", broken)
+    monkeypatch.setattr("ucbench.site.leaderboard_parts.finding", broken)
     app.run()
     assert not app.exception
     assert [error.value for error in app.error] == [

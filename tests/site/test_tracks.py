@@ -1,10 +1,8 @@
-"""Every track has its words, its columns and its figures; a run's details say why to rely on it."""
+"""Every track has its words, its columns and its figures."""
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -19,12 +17,13 @@ from ucbench.metrics.keys import KEYS
 from ucbench.parity import Pair
 from ucbench.record import Counts, Usage
 from ucbench.runs import Run, find
-from ucbench.site import details, evidence, loading, tables
+from ucbench.site import evidence, loading, model_view, tables
 from ucbench.site.charts import Reading
 from ucbench.site.columns import BY_KEY, columns_of
 from ucbench.site.findings import lines, sentence
 from ucbench.site.loading import Agreement, Audit
 from ucbench.site.shared import known_tracks, track_name
+from ucbench.site.tables import Drawn
 from ucbench.site.track_views import view
 from ucbench.tracks import registry
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
@@ -100,11 +99,10 @@ def test_the_test_split_stands_apart(board: loading.LoadedBoard) -> None:
 def test_tracks_without_a_ranking_are_no_failures(board: loading.LoadedBoard) -> None:
     for line in board.of_track("contexts"):
         assert line["unranked"] == boards.NO_RANKING
-        html = tables.board([line], columns_of("contexts"), sort="image_context_safe", reverse=False,
-                            caption="", ranks=False)  # fmt: skip
+        html = tables.board([line], columns_of("contexts"), Drawn("image_context_safe", ranks=False))
         assert "not ranked" not in html
         assert "Rank" not in html
-        assert details.facts(line, None)[2] == ("Not ranked", None)
+        assert model_view.facts(line, None)[2] == ("Not ranked", None)
 
 
 def test_an_empty_cell_says_why() -> None:
@@ -114,7 +112,7 @@ def test_an_empty_cell_says_why() -> None:
         ({}, "not asked"), ({"perception_coverage": 0.0}, "no answer with a verdict"),
         ({"provenance": "reported"}, "not reported"),
     ):  # fmt: skip
-        html = tables.board([line | cells], [column], sort="x", reverse=False, caption="")
+        html = tables.board([line | cells], [column], Drawn("x"))
         assert f'title="{why}"' in html
 
 
@@ -131,6 +129,8 @@ def test_a_track_shows_its_own_scores_and_says_what_it_is(
     told = about(track)
     assert any(told.asks in caption.value and told.access in caption.value for caption in app.caption)
     heads = re.findall(r'data-choose="sort:(\w+)"', shown["board"])
+    assert heads[-3:] == ["coverage", "size", "date"]
+    heads = heads[:-3]
     assert heads == [key for key in told.scores if key in heads]
     assert heads[0] == told.scores[0]
     assert shown["finding"]
@@ -194,120 +194,23 @@ def test_concepts_of_every_track_or_a_sentence(open_app: App, read_figures: Figu
     shown = read_figures(app)
     assert "Unacceptable use, image" in shown["heat"]
     assert {"concept_dumbbells", "concept_dumbbells_1"} <= shown.keys()
-    assert shown["answers_image"].count('class="read"') == 2
-    assert shown["answers_text"].count('class="read"') == 2
-    assert len(app.get("image")) + len(app.get("imgs")) == 2
+    # Both uses, as an image and in words, beside emblems.
+    assert shown["why"].count('class="read"') == 4
+    assert shown["why"].count("If an image shows Arson") == 2
+    assert "<img" in shown["why"]
+    assert "<img" in shown["concept_facts"]
     app = open_app(page, track="mme")
     assert "MME does not ask about the 75 concepts" in app.info[0].value
     # A run that was cut down to the test split shows the answers to that alone; no picture is shown.
     app = open_app(page, track="unsafeconcepts@test", concept="arson")
-    model = app.selectbox(key="answers_of")
+    model = app.selectbox(key="run")
     cut = next(option for option in model.proto.options if option == "acme/large-vlm")
     model.select(cut).run()
-    assert read_figures(app)["answers_image"].count('class="read"') == 6
-    assert not app.get("image")
-    assert not app.get("imgs")
-    assert any("1 of 1; the picture is not shown" in caption.value for caption in app.caption)
-
-
-# --- details ---
-
-
-@pytest.fixture
-def dialog(open_app: App, read_figures: Figures, board: loading.LoadedBoard) -> Callable[[str, str], Any]:
-    """dialog(track, model): what the parts of the dialog about that row say, by key."""
-
-    def opened(track: str, model: str) -> dict[str, str]:
-        app = open_app(track=track)
-        app.session_state["opened"] = row(board, track, model)["run_id"]
-        app.run()
-        assert not app.exception
-        found = {key: words(html) for key, html in read_figures(app).items() if key.startswith("details")}
-        return found | {"warnings": " ".join(warning.value for warning in app.warning)}
-
-    return opened
-
-
-def test_details_of_a_joined_row(dialog: Any) -> None:
-    said = dialog("unsafeconcepts", "acme/large-vlm")
-    outcomes = said["details_outcomes"]
-    for name, questions in (
-        ("UnsafeConcepts", "1,275"), ("Harmless pictures", "200"), ("MME", "24"), ("LLaVABench", "9"),
-    ):  # fmt: skip
-        assert f"{name} Questions {questions} With a verdict {questions} (all)" in outcomes
-    assert "over-refusal comes from Harmless pictures" in said["details_scores"]
-    assert "general ability is the mean of MME and LLaVABench" in said["details_scores"]
-    assert "Over-refusal" in said["details_scores"]
-    assert "Not measured for this run" in said["details_parity"]
-    # Every run behind the row can be taken home.
-    assert said["warnings"] == ""
-
-
-def test_details_of_who_reads_the_answers(dialog: Any) -> None:
-    said = dialog("unsafeconcepts", "acme/small-vlm")["details_judge_unsafeconcepts"]
-    assert "read by the judge rules-1" in said
-    assert "the judge contains-1 Same label" in said
-    assert "2 people, models like this one Same label" in said
-    assert "2 people, all models Same label" in said
-    assert "details_judge_smid" not in dialog("smid", "acme/large-vlm")
-
-
-def test_details_of_a_guard_on_the_test_split(dialog: Any) -> None:
-    said = dialog("unsafeconcepts@test", "acme/picture-guard")
-    assert TEST_SPLIT in said["details_facts"]
-    assert "its verdict on a picture stands for all safety questions about it" in said["details_facts"]
-    # Of 75 pictures and 75 concepts in words, not of all the pictures that it was asked about.
-    assert "UnsafeConcepts Questions 750" in said["details_outcomes"]
-    assert "Guard's verdicts behind them 150" in said["details_outcomes"]
-    assert "details_parity" not in said
-
-
-def test_details_of_a_service(dialog: Any) -> None:
-    said = dialog("nsfw", "endpoint:served-vlm")
-    assert "Refused by the provider 2 (.06)" in said["details_outcomes"]
-    assert "System errors 0" in said["details_outcomes"]
-    assert re.search(r"Tokens \d+ in, \d+ out", said["details_facts"])
-    assert "at 2500 a million tokens in and 10000 out" in said["details_facts"]
-    assert "How asked by a service" in said["details_facts"]
-    assert "requests were made again" not in said["details_notes"]
-    assert "details_parity" not in said
-
-
-def test_details_of_imported_answers(dialog: Any) -> None:
-    said = dialog("unsafeconcepts", "acme/saved-vlm")
-    assert "imported: answered elsewhere and saved, judged and scored here" in said["details_facts"]
-    assert "https://example.org/answers" in said["details_facts"]
-    assert "greedy" not in said["details_facts"]
-    assert "With a verdict 1,272 (over .99)" in said["details_outcomes"]
-    assert "System errors 3 (under .01): missing 3" in said["details_outcomes"]
-    assert "1,272 saved answers read for 1,275 questions" in said["details_notes"]
-
-
-def test_details_of_fast_against_slow(dialog: Any) -> None:
-    said = dialog("smid", "embedded:tiny-vlm")["details_parity"]
-    for way in ("one at a time", "in batches", "picture and prompt shared"):
-        assert re.search(rf"{way} Time [\d.]+ s", said)
-    assert said.count("Same tokens 1.00 Verdicts flipped 0 of 4 Largest score change none") == 2
-    assert "4 questions about 4 pictures in float32" in said
-    assert "This run was asked picture and prompt shared." in said
-
-
-def test_what_is_damaged_is_told_beside_what_is_not(
-    dialog: Any, site_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(site_store, copy)
-    monkeypatch.setenv("UCBENCH_RESULTS", str(copy))
-    next(copy.glob("embedded-*/*/parity.json")).write_text("{}")
-    (report,) = copy.glob("audits/*/report.json")
-    report.write_text(json.dumps({"runs": ["x"]} | {"judge": []}))
-    said = dialog("smid", "embedded:tiny-vlm")
-    assert "measure it again with `ucbench parity`" in said["warnings"]
-    assert "details_scores" in said
-    report.write_text("[")
-    assert f"The audit in copy/audits/{report.parent.name} is damaged" in dialog("smid", "acme/large-vlm")[
-        "warnings"
-    ]  # fmt: skip
+    shown = read_figures(app)
+    assert app.query_params["run"].endswith("@test")
+    assert shown["why"].count('class="read"') == 6
+    assert "the picture is not shown" in shown["why"]
+    assert "<img" not in shown["why"] + shown["concept_facts"]
 
 
 # --- the parts as pure functions ---
@@ -394,7 +297,7 @@ def test_every_run_of_the_store_is_on_the_board(stores: Path, board: loading.Loa
 
 
 def test_no_run_is_made_up(stores: Path) -> None:
-    """What the details show is what the records hold."""
+    """What the page of a model shows is what the records hold."""
     for run in find(stores):
         record = Run(run.folder).record()
         if record.provenance != "reported" and record.judge:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WORDS = ("run_id", "group", "group_id", "key")
 _NUMBERS = ("value", "low", "high")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The columns of the breakdowns that pages use.
 LINE = (*_WORDS, *_NUMBERS)
 
@@ -259,8 +261,23 @@ def joined_runs(row: Row) -> dict[str, str]:
 
 def shaped(tables: boards.Tables, digest: str) -> LoadedBoard:
     """A board's tables as pages use them."""
-    columns = [column.to_pylist() for column in tables.rows.columns]
+    columns = [cells_of(column) for column in tables.rows.columns]
     names = tables.rows.column_names
     rows = tuple(dict(zip(names, line, strict=True)) for line in zip(*columns, strict=True))
     read = Breakdowns(lambda: tables.breakdowns(LINE))
     return LoadedBoard(rows, read, tables.manifest, digest, tables.ranks)
+
+
+def cells_of(column: pa.ChunkedArray) -> list[Any]:
+    """The cells of a column as Python has them, None where there is none.
+
+    Not `to_pylist`: it imports pandas, which takes as long as all else that the first page needs.
+    """
+    import pyarrow as pa
+
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if pa.types.is_timestamp(column.type):
+        whole = cells_of(column.cast(pa.int64()))
+        return [None if cell is None else _EPOCH + timedelta(microseconds=cell) for cell in whole]
+    return [cell.as_py() for cell in column]

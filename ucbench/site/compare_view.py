@@ -188,8 +188,13 @@ def _name(row: Row, names: Mapping[str, str]) -> str:
     return f'<span class="name" title="{escape(text)}">{letter}</span>'
 
 
-def what_was_compared(table: Table) -> list[str]:
-    """Sentences on the questions, the judge and the versions behind the figures, and what was left out."""
+def what_was_compared(
+    table: Table, first: str = LETTERS[0], minus: str = "Differences are another model's score minus A's"
+) -> list[str]:
+    """Sentences on the questions, the judge and the versions behind the figures, and what was left out.
+
+    `first` is what the first model is called, `minus` the words for what is subtracted from what.
+    """
     told = []
     for other in table.others:
         pair = f"A and {other.letter}" if len(table.others) > 1 else "Both"
@@ -206,15 +211,15 @@ def what_was_compared(table: Table) -> list[str]:
         told.append(f"{pair} were asked {asked}{concepts}; the judge {read} read the answers.")
         if len({*found.asked, found.questions.get(found.track, 0)}) > 1:
             told.append(
-                f"A was asked {count(found.asked[0])} questions there and {other.letter} "
-                f"{count(found.asked[1])}: only those that both were asked count here."
+                f"{first} was asked {count(found.asked[0])} questions there, the other "
+                f"{count(found.asked[1])}: those that both were asked count here."
             )
         told += found.notes
     if table.tested:
         told.append(
-            "Differences are another model's score minus A's, with 95% intervals: whole concepts are "
-            "resampled, of both models by the same draws. Separable: more than chance at .05, by Holm's "
-            f"method over the {count(table.tested)} differences shown."
+            f"{minus}, with 95% intervals: whole concepts are resampled, of both models by the same draws. "
+            "Separable: more than chance at .05, by Holm's method over the "
+            f"{count(table.tested)} differences shown."
         )
     return told
 
@@ -402,21 +407,13 @@ def alignment(base: Row, row: Row) -> str:
             end=score_table.widest(lines),
         ),
     ]
-    html.append(charts.note(" ".join(what_was_compared_alone(table))))
+    html.append(
+        charts.note(" ".join(what_was_compared(table, "The base", "Differences are after minus before")))
+    )
     changed = _changed_most(other)
     if changed:
         html += [tables.heading("Concepts whose images are judged most differently"), changed]
     return "".join(html)
-
-
-def what_was_compared_alone(table: Table) -> list[str]:
-    """As `what_was_compared`, where the two are called before and after."""
-    return [
-        text.replace("another model's score minus A's", "after minus before").replace(
-            "of both models", "of both"
-        )
-        for text in what_was_compared(table)
-    ]
 
 
 def _changed_most(other: Against) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import streamlit as st
@@ -77,9 +78,13 @@ def buttons(rows: Source, name: str, *, key: str = "download", label: str = "Dow
         st.caption(label, width="content")
         for title, ending, mime, make in _KINDS:
             st.download_button(
-                title, lambda make=make: make(_rows(rows)), f"{name}.{ending}", mime, key=f"{key}_{ending}",
+                title, partial(_file, make, rows), f"{name}.{ending}", mime, key=f"{key}_{ending}",
                 help=f"What is shown, as {title}", type="tertiary", disabled=nothing, on_click="ignore",
             )  # fmt: skip
+
+
+def _file(make: Callable[[Rows], bytes], source: Any) -> bytes:
+    return make(_rows(source))
 
 
 def _rows(source: Any) -> Rows:

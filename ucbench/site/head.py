@@ -65,6 +65,8 @@ PAGES: dict[str, About] = {
 HIDDEN: dict[str, About] = {
     "model": About("Model", "One model: its scores by category and concept, its evidence, its answers."),
 }
+#: Where people come back to from signing in: Streamlit's own, and no page.
+_SIGNED_IN = "oauth2callback"
 MISSING = About("Not found", "There is no page at this address.")
 
 
@@ -153,7 +155,7 @@ def page(request: Request) -> Response:
 
 
 def routes() -> list[BaseRoute]:
-    """The routes of pages. They let pass whatever looks like a file: that is Streamlit's."""
+    """The routes of pages. They let pass files and the way back from signing in: Streamlit's."""
     from starlette.routing import Match, Route
     from starlette.types import Scope
 
@@ -162,7 +164,8 @@ def routes() -> list[BaseRoute]:
     class Page(Route):
         def matches(self, scope: Scope) -> tuple[Match, Scope]:
             match, child = super().matches(scope)
-            file = "." in child.get("path_params", {}).get("address", "")
-            return (Match.NONE, {}) if file else (match, child)
+            address = child.get("path_params", {}).get("address", "")
+            theirs = "." in address or address == _SIGNED_IN
+            return (Match.NONE, {}) if theirs else (match, child)
 
     return [Route("/preview.png", preview), Page("/", page), Page("/{address}", page)]

@@ -17,7 +17,7 @@ from ucbench.board import JOINED_ASKED, RANK_KEY
 from ucbench.format import absent, model_name
 from ucbench.metrics.keys import KEYS
 from ucbench.restricted import MARK
-from ucbench.site.board_data import LoadedBoard, joined_runs
+from ucbench.site.board_data import LoadedBoard, cells_of, joined_runs
 from ucbench.site.columns import (
     BY_KEY,
     Column,
@@ -303,9 +303,20 @@ def _categories(board: LoadedBoard, track: str) -> tuple[tuple[str, str], ...]:
     if not heat:
         return ()
     run_ids = [str(row["run_id"]) for row in board.of_track(track)]
-    # Safe concepts have categories of their own, in which unsafe ones have no share.
-    asked = {id_ for key in heat if key != "perception" for id_ in board.matrix("category", key, run_ids).ids}
+    asked = _ranked_in(board, run_ids)
+    if not asked:
+        # Safe concepts have categories of their own, in which unsafe ones have no share.
+        keys = [key for key in heat if key != "perception"]
+        asked = {id_ for key in keys for id_ in board.matrix("category", key, run_ids).ids}
     return tuple((one.id, one.name) for one in taxonomy() if one.id in asked)
+
+
+def _ranked_in(board: LoadedBoard, run_ids: Sequence[str]) -> set[str]:
+    """The categories in which one of the runs stands in the table of ranks, which is a small one."""
+    if board.ranks is None:
+        return set()
+    known, places = set(run_ids), (cells_of(board.ranks.column(name)) for name in ("run_id", "category"))
+    return {category for run_id, category in zip(*places, strict=True) if run_id in known}
 
 
 def _keys_by_category(board: LoadedBoard) -> set[str]:
@@ -402,6 +413,8 @@ def _groups(rows: Sequence[Row], track: str) -> tuple[tuple[str, ...], NDArray[n
     if not order:
         return (), np.zeros(0, np.intp)
     main = order[0]
+    if main == (LONE,):  # nothing else is here to compare them with
+        return ("",), np.zeros(len(rows), np.intp)
     # What is not told of a row sets it apart from nobody.
     place = {key: 0 if key != (LONE,) and _fits(key, main) else -1 for key in order}
     apart = [key for key in order if place[key]]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -103,11 +104,11 @@ def board() -> LoadedBoard:
 def _overlaid(both: Stores) -> LoadedBoard:
     if not any(find(both.runs)):
         return _published(both.results)
-    try:
-        return _joined(both, _state(both))
-    except StoreError as error:
-        _LOG.warning("own runs are left out: %s", error)
-        note = _LEFT_OUT.format(results=both.results.name, runs=both.runs.name)
+    with _LOADING:
+        joined = _joined(both, _state(both))
+    if joined is not None:
+        return joined
+    note = _LEFT_OUT.format(results=both.results.name, runs=both.runs.name)
     try:
         return replace(_published(both.results), note=note)
     except StoreError as error:
@@ -115,7 +116,13 @@ def _overlaid(both: Stores) -> LoadedBoard:
 
 
 def _published(folder: Path) -> LoadedBoard:
-    return _load(folder, _digest(folder / boards.MANIFEST))
+    digest = _digest(folder / boards.MANIFEST)
+    with _LOADING:
+        return _load(folder, digest)
+
+
+#: Visitors who come at once to a board that nobody has read yet wait for one reading of it.
+_LOADING = threading.RLock()
 
 
 def _state(both: Stores) -> str:
@@ -124,28 +131,45 @@ def _state(both: Stores) -> str:
     records = [run.folder / RECORD for store in (both.results, both.runs) for run in find(store)]
     try:
         for path in [*records, both.runs / boards.MANIFEST]:
-            content = path.read_bytes() if path.is_file() else b""
-            state.update(f"{path}\0{hashlib.sha256(content).hexdigest()}\0".encode())
+            state.update(f"{path}\0{_content(path) if path.is_file() else ''}\0".encode())
     except OSError as error:
         raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
     return state.hexdigest()
 
 
 @lru_cache(maxsize=2)
-def _joined(both: Stores, state: str) -> LoadedBoard:
-    """The board in `runs` when it was made from what both stores hold now; else one made in memory."""
+def _joined(both: Stores, state: str) -> LoadedBoard | None:
+    """The board in `runs` when it was made from what both stores hold now; else one made in memory.
+
+    None when one of the runs is damaged.
+    """
     joined = [both.results, both.runs]
-    if boards.is_current(both.runs, joined):
-        try:
-            return shaped(boards.load_tables(both.runs), _digest(both.runs / boards.MANIFEST))
-        except StoreError as error:
-            _LOG.warning("the board is made anew in memory: %s", error)
-    return shaped(boards.assemble_tables(joined), state)
+    try:
+        if boards.is_current(both.runs, joined):
+            try:
+                return shaped(boards.load_tables(both.runs), _digest(both.runs / boards.MANIFEST))
+            except StoreError as error:
+                _LOG.warning("the board is made anew in memory: %s", error)
+        return shaped(boards.assemble_tables(joined), state)
+    except StoreError as error:
+        _LOG.warning("own runs are left out: %s", error)
+        return None
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a file, which is read when it has changed."""
+    now = path.stat()
+    return _content_at(path, (now.st_ino, now.st_mtime_ns, now.st_size))
+
+
+@lru_cache(maxsize=8192)
+def _content_at(path: Path, _written: tuple[int, ...]) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(manifest: Path) -> str:
     try:
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        return _content(manifest)
     except OSError as error:
         raise StoreError(
             f"There is no board in {manifest.parent.name}/ yet; make one with `ucbench demo` or "

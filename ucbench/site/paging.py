@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -15,11 +15,15 @@ _DIGITS = 7
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list of `total` things: page `number` of `pages`, counted from 1."""
+    """A part of a list of `total` things: page `number` of `pages`, counted from 1.
+
+    `key` is the query parameter that names it.
+    """
 
     number: int
     size: int
     total: int
+    key: str = "page"
 
     @property
     def pages(self) -> int:
@@ -64,7 +68,7 @@ def current(total: int, size: int, *, key: str, scope: object = None) -> Page:
     before = st.session_state.get(place)
     if told is not None and before is not None and before[0] != scope and before[1] == told:
         told = None
-    page = read(told, size, total)
+    page = replace(read(told, size, total), key=key)
     _tell(key, page.number)
     st.session_state[place] = scope, st.query_params.get(key)
     return page
@@ -81,12 +85,15 @@ def _tell(key: str, number: int) -> None:
 
 
 def pager(page: Page, what: str, *, key: str, to_top: bool = False) -> None:
-    """The controls of a list (nothing for a list of one page); `to_top` scrolls to the head when turned."""
+    """The controls of a list (nothing for a list of one page); `key` tells two of a page apart.
+
+    `to_top` scrolls to the head of the page when turned.
+    """
     if page.pages > 1:
         figure(
             buttons(page, what, to_top=to_top),
             key=f"pager_{key}",
-            on_choose=lambda where: _tell(key, page.turned(where)),
+            on_choose=lambda where: _tell(page.key, page.turned(where)),
         )
 
 

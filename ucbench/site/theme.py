@@ -43,6 +43,8 @@ STYLE = """<style>
 @media (min-width: 1200px) { .st-key-strip { display: none; } }
 @media (max-width: 1199px) {
   [data-testid="stExpandSidebarButton"], [data-testid="stTopNav"] { display: none; } }
+/* Streamlit keeps a second list of pages off the screen, where the Tab key still finds it. */
+[data-testid="stSidebar"] { display: none; }
 .stAppHeader [data-testid="stTopNavLink"] { padding-inline: .45rem; }
 @media (max-width: 1199px) { .stMainBlockContainer { padding-inline: 1rem; } }
 .stElementContainer:has(#main-content) { position: absolute; }

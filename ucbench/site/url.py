@@ -52,21 +52,29 @@ def linked(
 
 
 def linked_many(
-    widget: Callable[..., Any], label: str, options: Sequence[str], *, key: str, **rest: Any
+    widget: Callable[..., Any],
+    label: str,
+    options: Sequence[str],
+    *,
+    key: str,
+    default: Sequence[str] = (),
+    **rest: Any,
 ) -> list[str]:
     """Show a multiple-choice widget whose choices are the query parameter `key`, ids with commas between.
 
-    None is the default. As with `linked`, an address wins over what was chosen before, and a value that is
-    not among the options is removed.
+    Nothing chosen is `none` where that is not the default. As with `linked`, an address wins over what was
+    chosen before, and a value that is not among the options is removed.
     """
     state, seen, known = st.session_state, f"url:{key}", frozenset(options)
     told = st.query_params.get(key)
     if key not in state or told != state.get(seen):
-        state[key] = [choice for choice in dict.fromkeys((told or "").split(",")) if choice in known]
+        said = default if told is None else dict.fromkeys(told.split(","))
+        state[key] = [choice for choice in said if choice in known]
     elif not known.issuperset(state[key]):
         state[key] = [choice for choice in state[key] if choice in known]
     chosen: list[str] = list(widget(label, options, key=key, **rest))
-    wanted = ",".join(chosen) or None
+    usual = frozenset(chosen) == frozenset(default) & known
+    wanted = None if usual else ",".join(chosen) or "none"
     if wanted != told:
         if wanted is None:
             del st.query_params[key]
@@ -74,3 +82,23 @@ def linked_many(
             st.query_params[key] = wanted
     state[seen] = wanted
     return chosen
+
+
+def linked_text(label: str, *, key: str, max_chars: int, **rest: Any) -> str:
+    """Show a field whose text is the query parameter `key`; an address wins over what was typed before.
+
+    Streamlit's own binding reads the address when a visit begins, not when a link of ours leads to a page.
+    """
+    state, seen = st.session_state, f"url:{key}"
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = (told or "")[:max_chars]
+    typed: str = st.text_input(label, key=key, max_chars=max_chars, **rest) or ""
+    wanted = typed or None
+    if wanted != told:
+        if wanted is None:
+            del st.query_params[key]
+        else:
+            st.query_params[key] = wanted
+    state[seen] = wanted
+    return typed

@@ -38,7 +38,7 @@ def translate(name: str, known: Mapping[str, Choice]) -> None:
         return
     st.query_params["model"] = found.id
     if found.hub_id:
-        st.session_state["id"] = found.hub_id
+        st.query_params["id"] = found.hub_id
         if found.via:
             st.query_params["via"] = found.via
 
