@@ -81,26 +81,59 @@ def test_a_command_that_there_is_not_would_be_found(wrong: str) -> None:
     assert problem(arguments)
 
 
+#: What a line may need that is not here: a reader's own names in capitals or as owner/name, a service, a GPU,
+#: a person, what serves until it is stopped. Every other line runs.
+ELSEWHERE = re.compile(
+    r"\b[A-Z]{3,}\b(?!=)|owner/name|path/to|https?://|hf://|answers\.csv|metadata\.jsonl|/[a-z]+-[0-9.]*b|"
+    r"^(make|accelerate|docker|git|vllm|pre-commit|python -m (pip|venv)|export|cd|\.) |^ucbench (site|worker)|"
+    r"--track (safe|smid|nsfw|mme)|--provider|google/|dataset (annotate|assemble)|hf auth"
+)
+
+
+def runs_here(command: str) -> bool:
+    return not ELSEWHERE.search(command.partition("  #")[0])
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_what_can_run_offline_runs(tmp_path: Path) -> None:
-    """Each page in a folder of its own, its blocks in order, as a reader would who has only a clone."""
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
+def test_what_can_run_offline_runs(page: Path, tmp_path: Path) -> None:
+    """The blocks of a page in order, in a clone, as a reader would do them."""
+    commands = [
+        (block, command)
+        for block in BLOCKS
+        if block.page == page and block.needs is None
+        for command in block.commands
+        if runs_here(command)
+    ]
+    if page.name in ("README.md", "index.md", "evaluate.md", "align.md"):
+        assert len(commands) >= 1
+    if not commands:
+        return
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     environment = {
-        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
+        "PYTHONPATH": str(clone), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    ran = 0
-    for page in PAGES:
-        here = tmp_path / page.relative_to(ROOT)
-        here.mkdir(parents=True)
-        for block in (each for each in BLOCKS if each.page == page and each.needs is None):
-            for command in block.commands:
-                done = subprocess.run(
-                    ["bash", "-c", command], cwd=here, env=environment, capture_output=True, text=True
-                )
-                assert done.returncode == 0, f"{block}: {command}\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
-                ran += 1
-    assert ran >= 10
+    for block, command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=clone, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block}: {command}\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_example_in_python_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "coverage=" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
