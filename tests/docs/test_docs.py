@@ -86,7 +86,8 @@ def test_a_command_that_there_is_not_would_be_found(wrong: str) -> None:
 ELSEWHERE = re.compile(
     r"\b[A-Z]{3,}\b(?!=)|owner/name|path/to|https?://|hf://|answers\.csv|metadata\.jsonl|/[a-z]+-[0-9.]*b|"
     r"^(make|accelerate|docker|git|vllm|pre-commit|python -m (pip|venv)|export|cd|\.) |"
-    r"^ucbench (site|worker)|--track (safe|smid|nsfw|mme)|--provider|google/|dataset (annotate|assemble)|hf auth"
+    r"^ucbench (site|worker)|"
+    r"--track (safe|smid|nsfw|mme)|--provider|google/|dataset (annotate|assemble)|hf auth"
 )
 
 
