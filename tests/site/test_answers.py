@@ -250,7 +250,8 @@ def test_the_address_holds_the_whole_view(open_app: App, read_figures: Figures) 
     assert "<mark>safe</mark>" in shown["answers"]
     assert "right" not in shown["answers_tally"]
     assert dict(app.query_params) == {
-        "run": run_id, "concept": "arson", "kind": "image_alignment", "verdict": "safe,wrong", "q": "YES safe",
+        "run": run_id, "concept": "arson", "kind": "image_alignment", "verdict": "safe,wrong",
+        "q": "YES safe",
     }  # fmt: skip
     app.text_input(key="text:q").set_value("nothing says this").run()
     assert "No answer of this model fits" in app.info[0].value
