@@ -222,7 +222,7 @@ with left:
     if missing:
         st.caption(f"Not found here, though this site was told to offer it: {plain(', '.join(missing))}.")
     if note := here.note():
-        st.warning(note, icon=":material/link_off:")
+        st.warning(plain(note), icon=":material/link_off:")
     if wanted_models and (run_id := here.run_of(wanted_models[0])):
         with st.container(key="try_links_model"):
             st.page_link(

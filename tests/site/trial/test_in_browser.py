@@ -117,6 +117,7 @@ def test_a_visitor_asks_with_their_own_account_and_the_key_stays_in_the_server(
     context.close()
 
 
+@pytest.mark.slow
 def test_a_model_that_hangs_holds_up_nobody_but_those_who_wait_for_it(
     served: Served, browse: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
