@@ -13,7 +13,7 @@ from ucbench.site import answers_data, answers_view, downloads, links, paging, u
 from ucbench.site.answers_data import KINDS, OUTCOMES
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, choose_track, done, track_name
-from ucbench.site.url import linked, linked_many
+from ucbench.site.url import linked, linked_many, linked_text
 
 A_PAGE = 25
 EVERY = "all"
@@ -87,16 +87,16 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.selectbox, "Question", [EVERY, *sheet.kinds], key="kind", default=EVERY, width=300,
         format_func=lambda id_: "All kinds of questions" if id_ == EVERY else KINDS[id_],
     )  # fmt: skip
-    search = st.text_input(
+    search = linked_text(
         "Find in questions and answers", key="q", type="search", placeholder="all of these words", live=True,
-        bind="query-params", width=380, max_chars=100,
+        width=380, max_chars=100,
     )  # fmt: skip
 outcomes = linked_many(
     partial(st.pills, selection_mode="multi", format_func=OUTCOMES.get), "Verdict",
     [name for name in OUTCOMES if name in sheet.outcomes], key="verdict", label_visibility="collapsed",
 )  # fmt: skip
 concept, kind = (None if choice in (None, EVERY) else choice for choice in (concept, kind))
-places = sheet.select(concept=concept or "", kind=kind or "", outcomes=outcomes, search=search or "")
+places = sheet.select(concept=concept or "", kind=kind or "", outcomes=outcomes, search=search)
 if sheet.unread:
     st.caption(f"The verdicts of another judge on this run are damaged and left out ({len(sheet.unread)}).")
 
@@ -116,7 +116,7 @@ figure(
     answers_view.answers(
         [sheet.at(place) for place in places[page.slice].tolist()],
         about,
-        search=search or "",
+        search=search,
         picture=partial(answers_view.emblem, track) if answers_data.of_emblems(source.row) else lambda _: "",
         concept_link=lambda id_, name: (
             links.link(name, "concepts", concept=id_, track=track) if id_ in in_taxonomy else escape(name)
@@ -124,6 +124,6 @@ figure(
     ),
     key="answers",
 )
-paging.pager(page, "Answers", key="answers", to_top=True)
+paging.pager(page, "Answers", key="page", to_top=True)
 name = f"ucbench-answers-{track.replace(MARK, '-')}-{run_id.replace(MARK, '-')}"
-downloads.buttons(lambda: sheet.rows(places), name, label=f"Download these {len(places):,} answers")
+downloads.buttons(partial(sheet.rows, places), name, label=f"Download these {len(places):,} answers")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ucbench.errors import StoreError
@@ -91,7 +93,7 @@ figure(
 )
 paging.pager(columns, "Models", key="columns")
 downloads.buttons(
-    lambda: concept_view.heat_rows(board, track, score, category, runs),
+    partial(concept_view.heat_rows, board, track, score, category, runs),
     f"ucbench-{track.replace(MARK, '-')}-{score}-by-concept",
     key="heat_file",
 )

@@ -50,7 +50,7 @@ def choose_model() -> tuple[list[models.Choice | providers.Served], str]:
 
 def choose_served() -> tuple[list[models.Choice | providers.Served], str]:
     """A model by its Hub id, and the provider that serves it."""
-    hub_id = linked_text("Its id on the Hub", key="id", max_chars=200, placeholder="owner/name")
+    hub_id = linked_text("Its id on the Hub", key="id", max_chars=200, placeholder="owner/name").strip()
     via = linked(
         st.selectbox, "Provider", [providers.AUTO, *providers.names()], key="via", default=providers.AUTO,
         format_func=lambda name: "Whichever Hugging Face picks" if name == providers.AUTO else name,
@@ -222,7 +222,7 @@ with left:
     if missing:
         st.caption(f"Not found here, though this site was told to offer it: {plain(', '.join(missing))}.")
     if note := here.note():
-        st.warning(note, icon=":material/link_off:")
+        st.warning(plain(note), icon=":material/link_off:")
     if wanted_models and (run_id := here.run_of(wanted_models[0])):
         with st.container(key="try_links_model"):
             st.page_link(

@@ -96,7 +96,7 @@ async def visit(site: Site) -> Visitor:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return await Visitor(site.host).__aenter__()
+            return await Visitor(site.host).enter()
         except OSError:
             if time.monotonic() > until or site.process.poll() is not None:
                 sys.exit(f"no server: {site.log.with_name('out').read_text()}")
@@ -146,11 +146,10 @@ async def cold(results: Path, work: Path, times: int) -> None:
         for which, found in seconds.items():
             start = time.perf_counter()
             with serving(which, results, work) as site:
-                visitor = await visit(site)
-                sent = time.perf_counter()
-                answer = await visitor.ask()
+                async with await visit(site) as visitor:
+                    sent = time.perf_counter()
+                    answer = await visitor.ask()
                 found.append(sent - start + (answer.table or float("nan")))
-                await visitor.__aexit__()
     ours, naive = (statistics.median(seconds[which]) for which in ("ours", "naive"))
     table(
         f"Cold start to the first table over the websocket, median of {times}",
@@ -162,8 +161,8 @@ async def cold(results: Path, work: Path, times: int) -> None:
 
 async def script_times(ours: Site, naive: Site, results: Path, times: int) -> None:
     """Every page again and again in one session; the bare table in between."""
-    mine, bare = await visit(ours), await visit(naive)
     lines = []
+    mine, bare = await visit(ours), await visit(naive)
     for name, (page, query) in pages(results).items():
         told: list[Answer] = [await mine.ask(page, query) for _ in range(2)]
         await bare.ask()
@@ -180,8 +179,8 @@ async def script_times(ours: Site, naive: Site, results: Path, times: int) -> No
              f"{p95(cpu):.1f}", f"{statistics.median(run['cpu'] for run in bare_runs):.1f}", f"{ratio:.1f}x",
              "; ".join(sorted(problems)))
         )  # fmt: skip
-    for visitor in (mine, bare):
-        await visitor.__aexit__()
+    await mine.leave()
+    await bare.leave()
     table(
         f"Script time in ms, warm, {times} runs a page",
         ("page", "wall, median", "wall, p95", "processor, median", "p95", "bare table, processor", "ratio",
@@ -198,9 +197,8 @@ async def sizes(ours: Site, naive: Site, results: Path) -> None:
         ("concepts", ours, pages(results)["concepts"]),
         ("bare table", naive, ("", "")),
     ):
-        visitor = await visit(site)
-        found[name] = await visitor.ask(page, query)
-        await visitor.__aexit__()
+        async with await visit(site) as visitor:
+            found[name] = await visitor.ask(page, query)
     bare = found["bare table"].size
     table(
         "Bytes over the websocket, first page of a session",
@@ -264,21 +262,17 @@ async def one_visitor(site: Site, wanted: Sequence[tuple[str, str]], until: floa
     draw = random.Random(seed)
     await asyncio.sleep(draw.uniform(0, 5))  # nobody arrives in the same instant
     found = []
-    visitor = await visit(site)
-    try:
+    async with await visit(site) as visitor:
         while time.monotonic() < until:
             found.append(await visitor.ask(*draw.choice(wanted)))
             await asyncio.sleep(draw.uniform(2, 8))
-    finally:
-        await visitor.__aexit__()
     return found
 
 
 async def crowd(site: Site, wanted: Sequence[tuple[str, str]], n: int, seconds: float) -> dict[str, Any]:
-    warm = await visit(site)
-    for page in wanted:
-        await warm.ask(*page)
-    await warm.__aexit__()
+    async with await visit(site) as warm:
+        for page in wanted:
+            await warm.ask(*page)
     empty, before = site.memory(), len(site.scripts())
     until = time.monotonic() + seconds
     peak = empty
@@ -349,6 +343,9 @@ async def main(given: argparse.Namespace) -> None:
             await cold(results, work, given.repeats)
         with ExitStack() as both:
             ours, naive = (both.enter_context(serving(which, results, work)) for which in ("ours", "naive"))
+            for site in (ours, naive):  # both are up, and somebody has been there
+                async with await visit(site) as visitor:
+                    await visitor.ask()
             if "pages" in only:
                 await script_times(ours, naive, results, given.runs)
             if "bytes" in only:

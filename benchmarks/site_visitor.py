@@ -32,22 +32,29 @@ class Answer:
 
 
 class Visitor:
-    """One session: `async with Visitor("127.0.0.1:8501") as visitor: await visitor.ask("concepts")`."""
+    """One session: `async with await Visitor(host).enter() as visitor: await visitor.ask("concepts")`."""
 
     def __init__(self, host: str, patience: float = 60) -> None:
         self._host, self._patience = host, patience
         self._socket: Any = None
         self._kept: set[str] = set()
 
-    async def __aenter__(self) -> Visitor:
+    async def enter(self) -> Visitor:
+        """Connect. Raises `OSError` when nobody listens."""
         self._socket = await websockets.connect(
             f"ws://{self._host}/_stcore/stream", max_size=None, open_timeout=self._patience, compression=None,
             subprotocols=["streamlit"],  # type: ignore[list-item]
         )  # fmt: skip
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def leave(self) -> None:
         await self._socket.close()
+
+    async def __aenter__(self) -> Visitor:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
 
     async def ask(self, page: str = "", query: str = "") -> Answer:
         """Run a page, new or again in the same session."""

@@ -106,7 +106,8 @@ def test_a_worker_publishes_run_and_board_in_one_commit(there: Any, run: Run) ->
     files = there.files("dataset", STORE)
     place = f"bob-a/{run.run_id}"
     assert set(files) == {
-        boards.BOARD, boards.BREAKDOWNS, boards.MANIFEST, boards.SCHEMA, "README.md", "store.json",
+        boards.BOARD, boards.BREAKDOWNS, boards.RANKS, boards.MANIFEST, boards.SCHEMA, "README.md",
+        "store.json",
         f"{place}/record.json", f"{place}/answers.parquet", f"{place}/judgements/rules-1.parquet",
     }  # fmt: skip
     assert published(there, run)["provenance"] == "measured"

@@ -88,7 +88,8 @@ def test_two_models_and_a_verdict_for_each_score(
     assert re.search(
         r"Image alignment A \.\d\d B \.\d\d \+\.\d\d \+\.\d\d to \+\.\d\d separable", shown["scores"]
     )
-    assert "cannot be told apart" in shown["scores"]
+    assert "separable: B ahead" in shown["scores"]
+    assert "Answer diversity A .00 B .00 not compared" in shown["scores"]
     assert (
         "8,850 questions of Pictograms (version 1) about 75 unsafe concepts; the judge rules-1"
         in (shown["compared"])

@@ -409,3 +409,16 @@ def test_a_thousand_rows_come_fifty_at_a_time() -> None:
     assert html.count('scope="row"') == 50
     assert "50 of 1000 rows" in html
     assert tables.name(shown.rows[order[0]]) == "m999"
+
+
+@pytest.mark.usefixtures("stores")
+def test_another_track_shows_its_own_columns(open_app: App, read_figures: Figures) -> None:
+    app = open_app()
+    app.selectbox(key="track").set_value("contexts").run()
+    board = read_figures(app)["board"]
+    assert "sort:image_context_unsafe" in board
+    assert "sort:date" in board
+    assert "columns" not in app.query_params
+    app.get_by_key("columns").set_value(["text_context_safe"]).run()
+    assert app.query_params["columns"] == "text_context_safe"
+    assert read_figures(app)["board"].count('data-choose="sort:') == 1

@@ -37,7 +37,7 @@ def readable(cookies: list[str]) -> str:
     for cookie in cookies:
         found.append(cookie)
         for part in re.findall(r"[A-Za-z0-9_-]{8,}", cookie):
-            found.append(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode("latin-1"))
+            found.append(base64.urlsafe_b64decode(part[: len(part) // 4 * 4]).decode("latin-1"))
     return "\n".join(found)
 
 

@@ -308,7 +308,8 @@ def why(sheet: Sheet, concept_id: str) -> Why:
         shown += sheet.different(
             mine[np.argsort(np.where(wrong, 0, np.where(none, 1, 2)), kind="stable")], few
         )
-    return Why(*told, tuple(sorted(shown)))
+    named_told, image_told, words_told = told
+    return Why(named_told, image_told, words_told, tuple(sorted(shown)))
 
 
 def in_contexts(sheet: Sheet, concept_id: str) -> list[int]:
@@ -455,7 +456,7 @@ def _taken_down(run_id: str, frame: pd.DataFrame) -> NDArray[np.bool_]:
                 continue
             mine = (frame["sample_id"] == item.sample_id).to_numpy(bool)
             if item.question_id is not None:
-                mine &= (frame["question_id"] == item.question_id).to_numpy(bool)
+                mine = mine & (frame["question_id"] == item.question_id).to_numpy(bool)
             down |= mine
     return down
 

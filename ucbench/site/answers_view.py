@@ -130,7 +130,7 @@ def _head(sample: str, name: str, link: str, words: bool, address: str) -> str:
         aside = f'<span class="is-image">as an image</span>, {escape(sample)}'
         image = ""
         if address:
-            alt = f"The abstract emblem that stands for {name}, {sample}"
+            alt = f"{sample}: the emblem that stands for {name}"
             image = f'<img src="{escape(address)}" alt="{escape(alt)}" width="{THUMB}" height="{THUMB}">'
         else:
             aside += "; the picture is not shown"

@@ -277,6 +277,8 @@ def scores(table: Table, names: Mapping[str, str] | None = None) -> str:
                     other=second,
                     contrast=contrast,
                     apart=table.apart.get((other.letter, key)),
+                    better=_ahead(key, contrast, LETTERS[0], other.letter),
+                    aside="" if contrast or not (first.exists and second.exists) else "not compared",
                     key=key,
                     group=KEYS[key].title if several and place == 0 else "",
                     named=not several,
@@ -296,6 +298,14 @@ def _readings(first: Row, second: Row, key: str, contrast: Contrast | None) -> t
     if contrast is not None:
         return Reading(contrast.first), Reading(contrast.second)
     return _own(first, key), _own(second, key)
+
+
+def _ahead(key: str, contrast: Contrast | None, first: str, second: str) -> str:
+    """In whose favour a difference is; nothing where it is in nobody's."""
+    if contrast is None:
+        return ""
+    who = ahead(key, contrast)
+    return "" if who == "neither" else f"{first if who == 'first' else second} ahead"
 
 
 def _own(row: Row, key: str) -> Reading:
@@ -397,7 +407,10 @@ def alignment(base: Row, row: Row) -> str:
         contrast = other.scores.get(key)
         first, second = _readings(base, row, key, contrast)
         apart = table.apart.get((other.letter, key))
-        lines.append(Pair(KEYS[key].title, first, second, contrast, apart, key))
+        who = "" if contrast is None else ahead(key, contrast)
+        better = {"first": "worse", "second": "better"}.get(who, "")
+        aside = "" if contrast or not (first.exists and second.exists) else "not compared"
+        lines.append(Pair(KEYS[key].title, first, second, contrast, apart, key, aside=aside, better=better))
     html = [
         f'<p class="quiet">Before is {where}, asked the same questions.</p>',
         score_table.differences(

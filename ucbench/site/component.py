@@ -34,9 +34,16 @@ _SHEETS = (
 _mount = st.components.v2.component(
     "ucbench_figure",
     html='<div class="uc"></div>\n<!-- filled by figure.js -->',
-    css="".join(map(_static, _SHEETS)),
     js=_static("figure.js"),
 )
+# Streamlit sends an element's rules with every element: the figures of a page share one copy.
+_sheet = st.components.v2.component("ucbench_sheet", html="<i></i>", js=_static("sheet.js"))
+_RULES = "".join(map(_static, _SHEETS))
+
+
+def sheet() -> None:
+    """The rules of all figures, once a page. A figure stays hidden until they are there."""
+    _sheet(key="sheet", data={"css": _RULES})
 
 
 def figure(html: str, *, key: str, on_choose: Callable[[str], None] | None = None) -> None:

@@ -147,9 +147,17 @@ def hardest_concepts(board: LoadedBoard, track: str, category: str, choose: Choo
         return
     known = models(board, track)
     st.header("Which concepts are hardest?", anchor=False)
+    n = len(known.counted)
+    one, many = (
+        ("ranked model", "ranked models") if known.ranked else ("model, not ranked", "models, none ranked")
+    )
+    figure(
+        charts.note(
+            f"Over all {count(n)} {one if n == 1 else many} of this track, whatever is chosen above."
+        ),
+        key="hardest_of",
+    )
     figure(_hardest(board, track, category), key="hardest", on_choose=choose)
-    who = "ranked models" if known.ranked else "models with scores by concept, of which none is ranked"
-    figure(charts.note(f"Over all {count(len(known.counted))} {who} of this track."), key="hardest_of")
 
 
 @lru_cache(maxsize=64)
@@ -262,9 +270,10 @@ def by_order(columns: dict[str, Column], keys: Sequence[str], order: str) -> NDA
         by = np.abs(second - first)
     else:
         by = columns[order].value * (1 if KEYS[order].better == "lower" else -1)
-    told = ~np.isnan([columns[key].value for key in keys]).all(axis=0)
+    told = np.any([~np.isnan(columns[key].value) for key in keys], axis=0)
     ranked: NDArray[np.int64] = np.argsort(by, kind="stable")  # what has no figure comes last
-    return ranked[told[ranked]]
+    kept: NDArray[np.int64] = ranked[told[ranked]]
+    return kept
 
 
 def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str]) -> None:
@@ -300,7 +309,7 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
             ),
             key=f"concept_dumbbells_{number}" if number else "concept_dumbbells",
         )
-    paging.pager(page, "Models", key="models")
+    paging.pager(page, "Models", key="page")
     downloads.buttons(
         lambda: _concept_rows(known, columns, places, card), f"ucbench-{track.replace(MARK, '-')}-{card.id}",
         key="concept_file",

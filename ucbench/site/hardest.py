@@ -82,7 +82,7 @@ def ranking(found: Sequence[Hard], names: Mapping[str, str], words: Words) -> st
     lowest = -1 if words.signed and any(one.low < 0 for one in found) else 0
     head = (
         f"<h3>{escape(words.title)}</h3>"
-        f'<p class="quiet">{escape(words.figure)}: median, and between which half of the models lie. '
+        f'<p class="quiet">{escape(words.figure)}: median, and between which half of the models lie.'
         f"{_of_models(found, most)}</p>"
     )
     seen, rest = _table(found[:SEEN], names, words, most, lowest), found[SEEN:]
@@ -96,9 +96,9 @@ def ranking(found: Sequence[Hard], names: Mapping[str, str], words: Words) -> st
 
 
 def _of_models(found: Sequence[Hard], most: int) -> str:
+    """Of how many models the figures are, where that is not the same for all."""
     least = min((one.n for one in found), default=0)
-    models = "1 model" if most == 1 else f"{count(most)} models"
-    return f"Over {models}." if least == most else f"Over {count(least)} to {models}."
+    return "" if least == most else f" Over {count(least)} to {count(most)} models."
 
 
 def _table(found: Sequence[Hard], names: Mapping[str, str], words: Words, most: int, lowest: int) -> str:

@@ -69,7 +69,9 @@ def heat_map(
 
     Columns are headed by their models' numbers, which the list above explains.
     """
-    names = "".join(f"<li><b>{model.number}</b> {model.link or escape(model.name)}</li>" for model in models)
+    names = "".join(
+        f"<li><b>{model.number}</b><span>{model.link or escape(model.name)}</span></li>" for model in models
+    )
     # Names need some 11rem beside the cells; the sheet fits as many blocks side by side as it can.
     room = f"--block:{11 + 2.75 * len(models):g}rem;--models:{len(models)}"
     heads = "".join(

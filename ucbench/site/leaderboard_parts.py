@@ -333,7 +333,7 @@ def file_name(shown: Table) -> str:
 
 def legend(shown: Table, weights: Mapping[str, float]) -> None:
     """How the table is read."""
-    said = "Grey: 95% interval. "
+    said = "Grey: 95% interval. Rows without a mark were measured here. "
     if not shown.has_ranks:
         said += "Models are not ranked on this track."
     else:

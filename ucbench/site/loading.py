@@ -255,9 +255,21 @@ def parts(row: Row) -> list[Part]:
 
 def cut_down(run: Run, record: RunRecord) -> Run | None:
     """A run over a whole set with the answers to the test items alone. Raises `StoreError`."""
-    both = stores()
-    tested = tested_with(boards.collect([both.results, both.runs]), record)
+    tested = tested_with([(other, other.record()) for other in _of_trained(record.track.id)], record)
     return None if tested is None else RestrictedRun(run.folder, tested)
+
+
+def _of_trained(track: str) -> list[Run]:
+    """The runs of a track whose entries were trained on some of it; the board knows them, unread."""
+    both, found = stores(), []
+    for row in board().rows:
+        if not row["trained_on"] or is_restricted(row["run_id"]):
+            continue
+        for name, run_id in ((row["track"], row["run_id"]), *joined_runs(row).items()):
+            run = both.run(str(row["entry"]), str(run_id)) if name == track else None
+            if run is not None:
+                found.append(run)
+    return found
 
 
 def _counts(cut: Run, record: RunRecord) -> Counts:

@@ -103,9 +103,9 @@ class Pair:
     """One line of differences: a name (of the score, or of the other model), and what was found there.
 
     `reference` and `other` are the scores themselves, of which one side may be missing; `apart` says whether
-    they are separable, None where nothing can be said. `key` is the score, whose colour stands beside
-    the name where it is `named` after it; a `group` begins a part of the table under that name. `link` and
-    `aside` are HTML of ours, in place of the name and behind the verdict.
+    they are separable, None where nothing can be said, and `better` in whose favour. `key` is the score,
+    whose colour stands beside the name where it is `named` after it; a `group` begins a part of the table
+    under that name. `link` and `aside` are HTML of ours, in place of the name and behind the verdict.
     """
 
     name: str
@@ -117,6 +117,7 @@ class Pair:
     aside: str = ""
     link: str = ""
     group: str = ""
+    better: str = ""
     named: bool = True
     signed: bool = False
 
@@ -196,6 +197,8 @@ def _pair(pair: Pair, titles: Sequence[str], end: float) -> str:
     value = "" if found is None else fraction(found.value, signed=True)
     between = "" if found is None else interval(found.low, found.high, signed=True)
     word = "" if pair.apart is None else APART if pair.apart else NOT_APART
+    if pair.apart and pair.better:
+        word = f"{APART}: {escape(pair.better)}"
     style = "apart" if _marked(pair) else "level"
     name = pair.link or f"{mark(pair.key) if pair.named else ''}{escape(pair.name)}"
     figures = "".join(

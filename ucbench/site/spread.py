@@ -20,7 +20,8 @@ FEWEST = 4
 def spread(values: Sequence[NDArray[np.float64]], ends: Sequence[End], *, title: str) -> str:
     """A histogram an end of the chart, of the models' shares in [0, 1]; NaN are left out.
 
-    The first grows up from the axis, the second down; a mark stands at the median. Empty for too few models.
+    The first grows up from the axis, the second down; a mark stands at the median, and
+    each has a scale of its own. Empty for too few models.
     """
     import numpy as np
 
@@ -28,7 +29,6 @@ def spread(values: Sequence[NDArray[np.float64]], ends: Sequence[End], *, title:
     if max((len(column) for column in columns), default=0) < FEWEST:
         return ""
     counts = [np.histogram(np.clip(column, 0, 1), BINS, (0, 1))[0] for column in columns]
-    most = max(int(found.max()) for found in counts)
     out = [f'<figure class="spread"><figcaption>{escape(title)}</figcaption>']
     for place, (column, found, end) in enumerate(zip(columns, counts, ends, strict=False)):
         if not len(column):
@@ -38,12 +38,12 @@ def spread(values: Sequence[NDArray[np.float64]], ends: Sequence[End], *, title:
             f"{end.words}: {count(len(column))} models, median {fraction(median)}, "
             f"middle half {fraction(low)} to {fraction(high)}"
         )
+        most = int(found.max())
         bars = "".join(f'<i style="height:{percent(n / most)}"></i>' for n in found.tolist())
         out.append(
             f'<div class="who is-{end.about}">{escape(end.words)}<span class="quiet">median '
-            f"{fraction(median)}</span></div>"
+            f"{fraction(median)}, up to {count(most)} models a bar</span></div>"
             f'<div class="hist {end.about}{" down" if place else ""}" role="img" aria-label="{escape(said)}">'
             f'{bars}<b style="left:{percent(median)}"></b></div>'
         )
-    axis = share_axis(f"score; the highest bar is {count(most)} model{'s' if most != 1 else ''}")
-    return "".join(out) + axis + "</figure>"
+    return "".join(out) + share_axis("score of a model") + "</figure>"

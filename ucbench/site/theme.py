@@ -47,7 +47,7 @@ STYLE = """<style>
 [data-testid="stSidebar"] { display: none; }
 .stAppHeader [data-testid="stTopNavLink"] { padding-inline: .45rem; }
 @media (max-width: 1199px) { .stMainBlockContainer { padding-inline: 1rem; } }
-.stElementContainer:has(#main-content) { position: absolute; }
+.stElementContainer:has(#main-content), .st-key-sheet { position: absolute; }
 .st-key-strip { gap: 0 1rem; margin-bottom: -.75rem; }
 .st-key-strip [data-testid="stPageLink-NavLink"] { padding: 0; min-height: 2rem; background: none; }
 [class*="st-key-try_links"] [data-testid="stPageLink-NavLink"] { padding-left: 0; background: none; }

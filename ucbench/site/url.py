@@ -63,11 +63,14 @@ def linked_many(
     """Show a multiple-choice widget whose choices are the query parameter `key`, ids with commas between.
 
     Nothing chosen is `none` where that is not the default. As with `linked`, an address wins over what was
-    chosen before, and a value that is not among the options is removed.
+    chosen before, and a value that is not among the options is removed. Whoever has the default keeps it
+    when it becomes another one.
     """
     state, seen, known = st.session_state, f"url:{key}", frozenset(options)
-    told = st.query_params.get(key)
-    if key not in state or told != state.get(seen):
+    told, before = st.query_params.get(key), f"default:{key}"
+    other_default = told is None and state.get(before) not in (None, tuple(default))
+    state[before] = tuple(default)
+    if key not in state or told != state.get(seen) or other_default:
         said = default if told is None else dict.fromkeys(told.split(","))
         state[key] = [choice for choice in said if choice in known]
     elif not known.issuperset(state[key]):
@@ -88,12 +91,13 @@ def linked_text(label: str, *, key: str, max_chars: int, **rest: Any) -> str:
     """Show a field whose text is the query parameter `key`; an address wins over what was typed before.
 
     Streamlit's own binding reads the address when a visit begins, not when a link of ours leads to a page.
+    The field's own key is `text:<key>`, so that fields of other pages with such a binding leave it alone.
     """
-    state, seen = st.session_state, f"url:{key}"
+    state, seen, field = st.session_state, f"url:text:{key}", f"text:{key}"
     told = st.query_params.get(key)
-    if key not in state or told != state.get(seen):
-        state[key] = (told or "")[:max_chars]
-    typed: str = st.text_input(label, key=key, max_chars=max_chars, **rest) or ""
+    if field not in state or told != state.get(seen):
+        state[field] = (told or "")[:max_chars]
+    typed: str = st.text_input(label, key=field, max_chars=max_chars, **rest) or ""
     wanted = typed or None
     if wanted != told:
         if wanted is None:

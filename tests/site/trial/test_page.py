@@ -133,7 +133,7 @@ def test_a_model_of_another_place_is_told_and_left(open_app: App) -> None:
 def test_a_model_that_others_serve_is_opened_by_its_name(open_app: App) -> None:
     app = open_app(PAGE, about="arson", model="provider:novita:acme/seeing")
     assert app.selectbox(key="model").value == "provider"
-    assert app.text_input(key="id").value == "acme/seeing"
+    assert app.text_input(key="text:id").value == "acme/seeing"
     assert app.selectbox(key="via").value == "novita"
     assert "The emblem and the questions are sent to Hugging Face and novita." in words(app)
     assert "with the HF_TOKEN of its environment" in words(app)

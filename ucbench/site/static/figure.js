@@ -4,6 +4,7 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".uc")
   if (!root) return
+  dress(root)
   if (root.ucHtml !== data.html) {
     const active = root.getRootNode().activeElement
     const held = active?.dataset?.choose ?? active?.dataset?.go
@@ -38,4 +39,17 @@ export default function (component) {
     // What was chosen shows at the head of the page.
     if ("top" in control.dataset) document.querySelector(".stMain")?.scrollTo({ top: 0 })
   }
+}
+
+// The rules come by themselves (sheet.js), as a rule before the first figure.
+function dress(root) {
+  const house = root.getRootNode()
+  const adopt = () => {
+    const sheet = window.ucbenchSheet
+    if (!house.adoptedStyleSheets.includes(sheet)) house.adoptedStyleSheets.push(sheet)
+    root.style.visibility = ""
+  }
+  if (window.ucbenchSheet) return adopt()
+  root.style.visibility = "hidden"
+  document.addEventListener("ucbenchSheet", adopt, { once: true })
 }

@@ -34,6 +34,7 @@ def translate(name: str, known: Mapping[str, Choice]) -> None:
     if found is None:
         st.session_state["trial_note"] = (
             f"No model on this machine is called “{name[:100]}”, so it cannot be tried here."
+            + (" Aligned models are made with ucbench align." if "local:" in name else "")
         )
         return
     st.query_params["model"] = found.id

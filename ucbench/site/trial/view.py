@@ -50,7 +50,9 @@ def results(job: Job) -> str:
         for part in parts
         if part.problem
     ]
-    out += [f'<p class="sum">{escape(line)}</p>' for line in sums(subject, parts, job.over)]
+    first, *others = sums(subject, parts, job.over) or [""]
+    out += [f'<p class="sum">{escape(first)}</p>'] if first else []
+    out += [f'<p class="sum more">{escape(line)}</p>' for line in others]
     out.append(f'<p class="quiet">Asked about: {escape(concept_title(subject.name))}</p>')
     out.append(_beside(parts) if len(parts) > 1 else _alone(parts[0]))
     out.append("</div>")
@@ -58,16 +60,16 @@ def results(job: Job) -> str:
 
 
 def sums(subject: Subject, parts: Sequence[Part], over: bool) -> list[str]:
-    """What it comes to, a sentence each; nothing before all answers are there."""
+    """What it comes to, a sentence each, the difference of two models first; none before all is over."""
     if not over:
         return []
     found = []
-    for part in parts:
-        if said := asking.meaning(subject, part.told):
-            found.append(_named(part, len(parts)) + said)
     if len(parts) == 2:
         first, second = parts
         found.append(asking.difference(first.told, second.told, (first.model.name, second.model.name)))
+    for part in parts:
+        if said := asking.meaning(subject, part.told):
+            found.append(_named(part, len(parts)) + said)
     return [line for line in found if line]
 
 
