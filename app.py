@@ -10,12 +10,14 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.errors import FragmentHandledException
 
-from ucbench.site import frame, head, links, server, theme, url
+from ucbench.site import component, frame, head, links, server, theme, url
 from ucbench.site.shared import PageDone
 
 st.set_page_config(page_title=head.NAME, page_icon=theme.ICON, layout="wide")
 st.logo(theme.wordmark(st.context.theme.type), size="medium")
-st.html(theme.STYLE)
+if not server.served():
+    st.html(theme.STYLE)  # else it is in the page that is sent, before anything is drawn
+component.sheet()
 
 pages = [
     st.Page(links.PAGES[address], title=about.title, url_path=address or None, default=not address)

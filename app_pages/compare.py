@@ -28,7 +28,7 @@ asked = compare_view.wanted(st.query_params.get("runs"))
 if asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
     # The address of a comparison need not say the track: its models do.
     track_of_first = pairs.split_mark(known)
-    if track_of_first != st.session_state.get("track", "pictograms"):
+    if track_of_first != (st.session_state.get("url:track") or "pictograms"):
         st.query_params["track"] = track_of_first
 track = choose_track(board)
 track_note(track)

@@ -92,6 +92,21 @@ def looked_at(page: Any, looks: list[tuple[int, str]]) -> None:
         assert found == [], f"{width} {scheme}"
 
 
+def shifted(page: Any) -> float:
+    """How far what is seen has jumped while the page came up: Cumulative Layout Shift."""
+    found: float = page.evaluate(
+        """() => new Promise(done => {
+          let sum = 0
+          const told = list => {
+            for (const entry of list.getEntries()) sum += entry.hadRecentInput ? 0 : entry.value
+          }
+          new PerformanceObserver(told).observe({ type: "layout-shift", buffered: true })
+          setTimeout(() => done(sum), 100)
+        })"""
+    )
+    return found
+
+
 #: They hold nothing that another page here does not hold, or have browser tests of their own.
 IN_OTHERS = ("/concepts", "/compare", "/submit", "/queue")
 
@@ -109,6 +124,9 @@ def test_every_page_opens_fits_and_can_be_used_by_all(
         expect(page.locator("h1")).to_have_text(heading)
     expect(page).to_have_title(f"{title} · {head.NAME}")
     expect(page.locator("footer")).to_contain_text("Apache-2.0")
+    # A machine too busy to draw a page within seconds shows what it has.
+    if page.evaluate("document.documentElement.dataset.drawn") == "whole":
+        assert shifted(page) < 0.1
     looked_at(page, LOOKS)
 
 

@@ -125,6 +125,19 @@ def test_the_track_follows_from_the_models(
     assert app.query_params["beside"] == "C"
 
 
+def test_a_track_chosen_before_does_not_drop_the_models(
+    open_app: App, read_figures: Figures, ids: Callable[..., str]
+) -> None:
+    app = open_app("app_pages/concepts.py", track="contexts")
+    app.switch_page(PAGE)
+    app.query_params.clear()
+    app.query_params["runs"] = ids("pictograms", "acme/fair-vlm", "acme/sharp-vlm")
+    app.run()
+    assert app.session_state["track"] == "pictograms"
+    assert "finding" in read_figures(app)
+    assert "track" not in app.query_params
+
+
 def test_an_aligned_model_is_compared_on_the_test_split(
     open_app: App, read_figures: Figures, ids: Callable[..., str]
 ) -> None:

@@ -37,7 +37,7 @@ def test_the_sent_page_is_titled_described_and_previewed() -> None:
     assert 'content="https://x.example/preview.png"' in sent
     assert '<html lang="en">' in sent
     assert "Streamlit app" not in sent
-    assert sent.index("Skip to the content") < sent.index('<div id="root">')
+    assert sent.index("Skip to the content") < sent.index('class="waiting"') < sent.index('<div id="root">')
 
 
 def test_nothing_of_an_address_is_written_into_the_page() -> None:

@@ -37,7 +37,11 @@ _mount = st.components.v2.component(
     js=_static("figure.js"),
 )
 # Streamlit sends an element's rules with every element: the figures of a page share one copy.
-_sheet = st.components.v2.component("ucbench_sheet", html="<i></i>", js=_static("sheet.js"))
+_sheet = st.components.v2.component(
+    "ucbench_sheet",
+    html='<div class="uc" hidden><i></i></div>',  # for whoever waits until all figures are filled
+    js=_static("sheet.js"),
+)
 _RULES = "".join(map(_static, _SHEETS))
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ucbench import taxonomy
 from ucbench.format import escape
+from ucbench.site import theme
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -91,6 +92,11 @@ def subject(address: str, query: Mapping[str, str]) -> str:
 
 
 @cache
+def _static(name: str) -> str:
+    return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@cache
 def _index() -> str:
     return files("streamlit").joinpath("static", "index.html").read_text(encoding="utf-8")
 
@@ -113,7 +119,7 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
         '<meta name="twitter:card" content="summary_large_image">'
         f'<link rel="alternate" type="application/rss+xml" title="{NAME}" href="{site}/feed.xml">'
         f'<link rel="alternate" type="application/feed+json" title="{NAME}" href="{site}/feed.json">'
-        f"<style>{_SKIP_STYLE}</style>"
+        f"<style>{_static('waiting.css')}</style>{theme.STYLE}<script>{_static('waiting.js')}</script>"
     )
     if about is MISSING:
         head += '<meta name="robots" content="noindex">'
@@ -123,16 +129,14 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
     )
     page = re.sub(r"<title>.*?</title>", lambda _: head, _index(), count=1, flags=re.DOTALL)
     page = re.sub(r"<noscript>.*?</noscript>", lambda _: words, page, count=1, flags=re.DOTALL)
-    return page.replace('<div id="root">', f'{_SKIP}<div id="root">', 1)
+    return page.replace('<div id="root">', f'{_SKIP}{_WAITING}<div id="root">', 1)
 
 
 #: The first thing that the Tab key reaches; `CONTENT` marks where it leads.
 _SKIP = '<a class="skip" href="#main-content">Skip to the content</a>'
-_SKIP_STYLE = (
-    ".skip{position:absolute;left:-99rem;top:0;z-index:1000000;padding:.6rem 1rem;background:#1B1E24;"
-    "color:#fff;font:1rem sans-serif}.skip:focus{left:0}"
-)
 CONTENT = '<span id="main-content" tabindex="-1"></span>'
+#: What is seen until the page is drawn.
+_WAITING = f'<div class="waiting" role="status"><span>Loading</span>{"<i></i>" * 8}</div>'
 
 
 def home(request: Request) -> str:

@@ -28,7 +28,7 @@ STYLE = """<style>
 [class*="st-key-prose"] { max-width: 44rem; }
 .st-key-lede p { font-size: 1.125rem; line-height: 1.55; }
 /* Streamlit's grey of a caption is too pale to read by WCAG 2.2 AA. */
-[data-testid="stCaptionContainer"] { color: inherit; opacity: .75; }
+.stApp [data-testid="stCaptionContainer"] { color: inherit; opacity: .75; }
 /* A way to copy code that needs no hovering. */
 [data-testid="stCodeCopyButton"] { opacity: 1; }
 /* A primary button writes in white whatever its colour; the difference to ink is light, to paper dark. */

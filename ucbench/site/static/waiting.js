@@ -1,0 +1,27 @@
+// A page arrives piece by piece, and its figures are filled after that. It is shown once all of it is there
+// and its height has held for a moment, so that nothing jumps; after some seconds in any case.
+(() => {
+  const page = document.documentElement
+  const until = performance.now() + 8000
+  const filled = (figure) => figure.shadowRoot?.querySelector(".uc")?.childElementCount
+  const whole = () => {
+    const figures = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
+    return document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]")
+      && document.querySelector(".st-key-footer [data-testid=stBidiComponentIsolated]")
+      && !document.querySelector("[data-testid=stSkeleton]")
+      && figures.every(filled)
+  }
+  let height = 0
+  let since = 0
+  const look = () => {
+    const now = performance.now()
+    const tall = whole() ? document.querySelector(".stMainBlockContainer").offsetHeight : 0
+    if (tall !== height) [height, since] = [tall, now]
+    const held = height && now - since > 80
+    if (held || now > until) {
+      page.dataset.drawn = held ? "whole" : "in part"
+      page.classList.add("drawn")
+    } else setTimeout(look, 16) // a tab behind others draws no frames
+  }
+  look()
+})()
