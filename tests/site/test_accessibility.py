@@ -157,9 +157,11 @@ def test_the_first_tab_leads_past_the_navigation(visit: Callable[..., Any]) -> N
     assert place == [False, True]
 
 
-@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+@pytest.mark.parametrize(("width", "scheme"), [*LOOKS, (1024, "light")])
 def test_all_pages_are_one_press_away(visit: Callable[..., Any], width: int, scheme: str) -> None:
     page = visit("/about", width, scheme)
+    expect(page.locator(".st-key-strip")).to_be_visible(visible=width < 1200)
+    expect(page.get_by_test_id("stTopNav")).to_be_visible(visible=width >= 1200)
     for about in head.PAGES.values():
         link = page.get_by_role("link", name=about.title, exact=True).locator("visible=true").first
         expect(link).to_be_in_viewport()

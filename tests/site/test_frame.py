@@ -37,6 +37,7 @@ def test_the_sent_page_is_titled_described_and_previewed() -> None:
     assert 'content="https://x.example/preview.png"' in sent
     assert '<html lang="en">' in sent
     assert "Streamlit app" not in sent
+    assert sent.index("</head>") < sent.index(".st-key-strip")
     assert sent.index("Skip to the content") < sent.index('class="waiting"') < sent.index('<div id="root">')
 
 

@@ -119,7 +119,7 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
         '<meta name="twitter:card" content="summary_large_image">'
         f'<link rel="alternate" type="application/rss+xml" title="{NAME}" href="{site}/feed.xml">'
         f'<link rel="alternate" type="application/feed+json" title="{NAME}" href="{site}/feed.json">'
-        f"<style>{_static('waiting.css')}</style>{theme.STYLE}<script>{_static('waiting.js')}</script>"
+        f"<style>{_static('waiting.css')}</style><script>{_static('waiting.js')}</script>"
     )
     if about is MISSING:
         head += '<meta name="robots" content="noindex">'
@@ -129,7 +129,8 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
     )
     page = re.sub(r"<title>.*?</title>", lambda _: head, _index(), count=1, flags=re.DOTALL)
     page = re.sub(r"<noscript>.*?</noscript>", lambda _: words, page, count=1, flags=re.DOTALL)
-    return page.replace('<div id="root">', f'{_SKIP}{_WAITING}<div id="root">', 1)
+    # Streamlit adds its rules to the head as it goes: ours stand after them, in the body.
+    return page.replace('<div id="root">', f'{theme.STYLE}{_SKIP}{_WAITING}<div id="root">', 1)
 
 
 #: The first thing that the Tab key reaches; `CONTENT` marks where it leads.
