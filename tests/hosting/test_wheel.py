@@ -63,6 +63,7 @@ def run(installed: Path, folder: Path, *command: str) -> subprocess.CompletedPro
     return done
 
 
+@pytest.mark.slow
 def test_the_package_that_runs_is_the_installed_one(installed: Path, tmp_path: Path) -> None:
     code = "import ucbench; print(ucbench.__file__)"
     done = subprocess.run(
@@ -81,6 +82,7 @@ def test_the_demo_works_without_the_repository(installed: Path, tmp_path: Path) 
     assert (tmp_path / "aligned" / "tiny-vlm-ppo-seed0" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_site_comes_along(installed: Path, tmp_path: Path) -> None:
     import socket
