@@ -17,11 +17,11 @@ from ucbench.metrics.keys import KEYS
 from ucbench.parity import Pair
 from ucbench.record import Counts, Usage
 from ucbench.runs import Run, find
-from ucbench.site import evidence, loading, model_view, tables
+from ucbench.site import evidence, loading, model_view, run_data, tables
 from ucbench.site.charts import Reading
 from ucbench.site.columns import BY_KEY, columns_of
 from ucbench.site.findings import lines, sentence
-from ucbench.site.loading import Agreement, Audit
+from ucbench.site.run_data import Agreement, Audit
 from ucbench.site.shared import known_tracks, track_name
 from ucbench.site.tables import Drawn
 from ucbench.site.track_views import view
@@ -291,7 +291,7 @@ def test_every_run_of_the_store_is_on_the_board(stores: Path, board: loading.Loa
     assert {run.run_id for run in find(stores)} <= shown
     for line in board.rows:
         if line["provenance"] != "reported":
-            assert [part.run.run_id for part in loading.parts(line)] == [
+            assert [part.run.run_id for part in run_data.parts(line)] == [
                 run_id.partition("@")[0] for run_id in (line["run_id"], *loading.joined_runs(line).values())
             ]
 
