@@ -1,4 +1,4 @@
-"""What the pages read: the board, the run folders behind it, and the drawings of a track.
+"""What the pages read: the board, the folders that it is from, and the report on alignment.
 
 Folders come from the environment (`UCBENCH_RESULTS`, `UCBENCH_RUNS`), by default `results/` and `runs/`
 beside `app.py`. Where a results store is named (`ucbench.site.published`), its mirror takes the place of
