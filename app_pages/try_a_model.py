@@ -7,7 +7,7 @@ import os
 import streamlit as st
 
 from ucbench.errors import UcbenchError
-from ucbench.site import links, loading, signin, tokens
+from ucbench.site import links, signin, tokens, track_data
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
 from ucbench.site.trial import ask, here, jobs, models, pictures, providers, view
@@ -117,7 +117,7 @@ def choose_emblem() -> pictures.Subject:
     drawn = here.drawing()
     subject = pictures.emblem(about, drawn)
     st.image(
-        loading.drawing(about, drawn), width=240,
+        track_data.drawing(about, drawn), width=240,
         alt=f"The abstract emblem that stands for {subject.name}, as drawn this time",
     )  # fmt: skip
     with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="try_links_concept"):

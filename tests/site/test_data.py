@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,24 @@ def test_a_board_outlives_its_files(site_store: Path, tmp_path: Path) -> None:
     (tmp_path / boards.BREAKDOWNS).unlink()
     expected = pq.read_table(site_store / boards.BREAKDOWNS, columns=["value"])
     assert tables.breakdowns(["value"]) == expected
+
+
+def test_visitors_who_come_at_once_share_one_reading(board: LoadedBoard) -> None:
+    loading._load.cache_clear()
+    together, found = threading.Barrier(8), []
+
+    def come() -> None:
+        together.wait()
+        found.append(loading.board())
+
+    visitors = [threading.Thread(target=come) for _ in range(8)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    assert len(found) == 8
+    assert len({id(one.rows) for one in found}) == 1
+    assert found[0].rows is not board.rows
 
 
 def test_csv_quotes_what_a_spreadsheet_would_run() -> None:

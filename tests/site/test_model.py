@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ucbench.runs import Run
-from ucbench.site import loading, model_view, run_files, score_table, tables
+from ucbench.site import loading, model_view, run_data, run_files, score_table, tables
 from ucbench.site.charts import Reading
 from ucbench.site.model_view import ByConcept
 from ucbench.tracks.about import TEST_SPLIT
@@ -241,7 +241,7 @@ def test_a_hostile_name_stays_text(open_app: App, read_figures: Figures, board: 
 def test_published_answers_go_home_without_what_was_taken_down(
     board: loading.LoadedBoard, stores: Path
 ) -> None:
-    part = loading.parts(row(board, "pictograms", "acme/fair-vlm"))[0]
+    part = run_data.parts(row(board, "pictograms", "acme/fair-vlm"))[0]
     found = {file.label: file for file in run_files.files_of(part)}
     assert list(found) == ["record.json", "answers.parquet", "verdicts of rules-1"]
     assert json.loads(found["record.json"].make())["run_id"] == part.run.run_id
@@ -269,7 +269,7 @@ def test_answers_that_nobody_published_stay_where_they_are(
     monkeypatch.setenv("UCBENCH_RESULTS", str(plain_store))
     monkeypatch.setenv("UCBENCH_RUNS", str(own_runs))
     (mine,) = (row for row in loading.board().rows if row["model"] == "acme/mine")
-    assert [file.label for file in run_files.files_of(loading.parts(mine)[0])] == ["record.json"]
+    assert [file.label for file in run_files.files_of(run_data.parts(mine)[0])] == ["record.json"]
 
 
 # --- the parts as pure functions ---

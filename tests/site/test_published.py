@@ -16,7 +16,7 @@ import pytest
 
 from ucbench import board as boards
 from ucbench.hub.store import OfflineError, Store, open_store
-from ucbench.site import loading, published
+from ucbench.site import loading, published, run_data
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -79,6 +79,18 @@ def test_the_first_visitor_sees_the_snapshot_and_then_the_store(
     app = open_app()
     assert "acme/sharp-vlm" in read_figures(app)["board"]
     assert any(f"revision {store.head()[:7]}" in caption.value for caption in app.caption)
+
+
+def test_pages_of_models_and_comparisons_read_the_mirror(
+    results: tuple[Store, Path], open_app: App, read_figures: Figures
+) -> None:
+    store, _ = results
+    look(store)
+    found = {row["model"]: row["run_id"] for row in loading.board().rows if row["track"] == "pictograms"}
+    runs = [found[f"acme/{name}-vlm"] for name in ("fair", "sharp")]
+    assert {"outcomes", "facts"} <= read_figures(open_app("app_pages/model.py", run=runs[0])).keys()
+    shown = read_figures(open_app("app_pages/compare.py", runs=",".join(runs)))
+    assert "questions that both were asked" in shown["finding"]
 
 
 def test_without_a_store_nothing_is_said_of_one(
@@ -203,7 +215,7 @@ def test_a_run_of_the_store_opens_with_its_record(results: tuple[Store, Path]) -
     run = loading.stores().run(row["entry"], row["run_id"])
     assert run is not None
     assert run.record().entry.model == "acme/sharp-vlm"
-    assert not loading.frame(run, row["judge"]).empty
+    assert not run_data.frame(run, row["judge"]).empty
 
 
 def test_few_revisions_are_kept(results: tuple[Store, Path]) -> None:

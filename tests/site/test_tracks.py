@@ -17,11 +17,11 @@ from ucbench.metrics.keys import KEYS
 from ucbench.parity import Pair
 from ucbench.record import Counts, Usage
 from ucbench.runs import Run, find
-from ucbench.site import evidence, loading, model_view, tables
+from ucbench.site import board_data, evidence, loading, model_view, run_data, tables
 from ucbench.site.charts import Reading
 from ucbench.site.columns import BY_KEY, columns_of
 from ucbench.site.findings import lines, sentence
-from ucbench.site.loading import Agreement, Audit
+from ucbench.site.run_data import Agreement, Audit
 from ucbench.site.shared import known_tracks, track_name
 from ucbench.site.tables import Drawn
 from ucbench.site.track_views import view
@@ -78,7 +78,7 @@ def test_names_of_choices(board: loading.LoadedBoard) -> None:
 
 def test_a_joined_run_is_found_under_its_own_track(board: loading.LoadedBoard) -> None:
     large = row(board, "unsafeconcepts", "acme/large-vlm")
-    assert loading.joined_runs(large).keys() == {"safe", "mme", "llavabench"}
+    assert board_data.joined_runs(large).keys() == {"safe", "mme", "llavabench"}
     for track in ("safe", "mme", "llavabench"):
         assert row(board, track, "acme/large-vlm") is large
     assert {tables.name(line) for line in board.of_track("mme")} == {"acme/large-vlm"}
@@ -287,12 +287,12 @@ def test_a_finding_needs_every_one_of_its_scores() -> None:
 
 
 def test_every_run_of_the_store_is_on_the_board(stores: Path, board: loading.LoadedBoard) -> None:
-    shown = {run for line in board.rows for run in (line["run_id"], *loading.joined_runs(line).values())}
+    shown = {run for line in board.rows for run in (line["run_id"], *board_data.joined_runs(line).values())}
     assert {run.run_id for run in find(stores)} <= shown
     for line in board.rows:
         if line["provenance"] != "reported":
-            assert [part.run.run_id for part in loading.parts(line)] == [
-                run_id.partition("@")[0] for run_id in (line["run_id"], *loading.joined_runs(line).values())
+            assert [part.run.run_id for part in run_data.parts(line)] == [
+                run_id.partition("@")[0] for run_id in (line["run_id"], *board_data.joined_runs(line).values())
             ]
 
 

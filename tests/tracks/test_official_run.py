@@ -275,7 +275,7 @@ def test_others_are_set_beside_it_on_the_same_items(official: Path, store: Path)
 
 
 def test_the_test_split_is_a_table_of_its_own(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ucbench.site import loading
+    from ucbench.site import loading, track_data
 
     wide = {"COLUMNS": "200"}
     shown = CliRunner().invoke(app, ["board", "show", str(store), "--order", "perception"], env=wide)
@@ -298,7 +298,7 @@ def test_the_test_split_is_a_table_of_its_own(store: Path, monkeypatch: pytest.M
     }
     for row in beside:
         assert loading.stores().run(row["entry"], row["run_id"]) is not None
-    assert loading.pictures("unsafeconcepts") == loading.pictures("unsafeconcepts@test") == {}
+    assert track_data.pictures("unsafeconcepts") == track_data.pictures("unsafeconcepts@test") == {}
 
 
 def test_the_board_is_verified_without_the_data(

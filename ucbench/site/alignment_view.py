@@ -20,7 +20,7 @@ from ucbench.align.tables import NAMES, judged_safe, tokens, value
 from ucbench.format import concept_title, escape, fraction, short_revision
 from ucbench.record import Score, ScoreMap
 from ucbench.site import alignment_charts as charts
-from ucbench.site import loading, tables
+from ucbench.site import tables, track_data
 from ucbench.site.alignment_charts import Cell, Change, Head, Line, Panel, Spot, Trace
 from ucbench.site.charts import Dumbbell, Reading
 
@@ -334,7 +334,7 @@ def gaps(report: AlignReport, reader: Reader) -> list[Dumbbell]:
 
 def by_category(report: AlignReport, outcome: Outcome, key: str) -> list[Change]:
     """A score before and after in every category that has it, in the track's order."""
-    track = loading.track(report.track.id)
+    track = track_data.track(report.track.id)
     names = track.categories if track else {}
     order = [*names, *(id for id in outcome.by_category if id not in names)]
     return [
@@ -416,7 +416,7 @@ def training_facts(outcome: Outcome) -> str:
 
 def examples(report: AlignReport, outcome: MethodReport) -> str:
     """The same questions before and after, with the verdict on each answer."""
-    track = loading.track(report.track.id)
+    track = track_data.track(report.track.id)
     names = {concept.id: concept.name for concept in track.concepts} if track else {}
     rows = []
     for one in outcome.examples:

@@ -16,7 +16,7 @@ from ucbench.format import absent
 from ucbench.metrics.parts import TEXT_KINDS
 from ucbench.restricted import is_restricted, run_id_of
 from ucbench.runs import ANSWERS, JUDGEMENTS, KEY, RECORD, Run
-from ucbench.site import loading
+from ucbench.site import loading, run_data
 from ucbench.site.board_data import LoadedBoard, joined_runs
 from ucbench.site.columns import Row
 from ucbench.site.concept_data import labels
@@ -420,7 +420,7 @@ def _sheet(
     if record.judge is None:
         return None
     if is_restricted(run_id):
-        cut = loading.cut_down(run, record)
+        cut = run_data.cut_down(run, record)
         if cut is None:
             return None
         run = cut

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ucbench import taxonomy
 from ucbench.format import concept_title, count, escape
 from ucbench.restricted import MARK
-from ucbench.site import links, loading, tables
+from ucbench.site import links, tables, track_data
 from ucbench.site.answers_data import OUTCOMES, Answered, about_words, marked
 from ucbench.tracks import registry
 from ucbench.types import OPTION_LETTERS
@@ -39,7 +39,7 @@ _SIGNS = {
 def concept_names(track: str, ids: tuple[str, ...]) -> dict[str, str]:
     """Names for people: the taxonomy's, the track's own, else one made of the id."""
     known = {concept.id: concept.name for concept in taxonomy.concepts()}
-    found = loading.track(track)
+    found = track_data.track(track)
     if found is not None and not registry.row(found.id).needs_data:
         known = {concept.id: concept.name for concept in found.concepts} | known
     return {id_: concept_title(known.get(id_) or id_.replace("-", " ")) for id_ in ids}
@@ -53,7 +53,7 @@ def unsafe_concepts() -> frozenset[str]:
 @lru_cache(maxsize=512)
 def emblem(track: str, sample_id: str) -> str:
     """A picture of the emblems drawn here as a data address; empty for pictures from elsewhere."""
-    source = loading.pictures(track.partition(MARK)[0]).get(sample_id)
+    source = track_data.pictures(track.partition(MARK)[0]).get(sample_id)
     enlarged: Callable[[int], Image.Image] | None = getattr(source, "enlarged", None)
     if enlarged is None:
         return ""
@@ -63,7 +63,7 @@ def emblem(track: str, sample_id: str) -> str:
 @lru_cache(maxsize=128)
 def emblem_of(concept_id: str) -> str:
     """The emblem of a concept as a data address. Raises `UnknownNameError`."""
-    return _data_address(loading.emblem(concept_id))
+    return _data_address(track_data.emblem(concept_id))
 
 
 def _data_address(picture: Image.Image) -> str:

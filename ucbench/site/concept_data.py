@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ucbench import taxonomy
 from ucbench.format import absent, concept_title
 from ucbench.restricted import MARK
-from ucbench.site import hardest, loading, tables
+from ucbench.site import hardest, tables, track_data
 from ucbench.site.board_data import LoadedBoard, Matrix
 from ucbench.site.charts import IMAGE_AND_TEXT, Reading, reading
 from ucbench.site.columns import Row, ordered
@@ -107,7 +107,7 @@ def catalogue(board: LoadedBoard, track: str) -> Catalogue:
     scored: set[str] = set()
     for key in view(track).heat:
         scored |= set(board.matrix("concept", key, ids).ids)
-    known = loading.track(track)
+    known = track_data.track(track)
     held_out = frozenset() if known is None else known.subsets.get("held_out", frozenset())
     cards = tuple(
         ConceptCard(concept.id, concept_title(concept.name), concept.category, concept.id in held_out)

@@ -13,7 +13,7 @@ from ucbench.parity import ONE_AT_A_TIME, Pair, Parity
 from ucbench.record import Counts, Engine, Usage
 from ucbench.site import tables
 from ucbench.site.charts import Reading
-from ucbench.site.loading import Agreement, Audit, Part
+from ucbench.site.run_data import Agreement, Audit, Part
 from ucbench.tracks.about import about
 
 #: The ways of our own engine.

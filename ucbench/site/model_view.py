@@ -33,12 +33,12 @@ from ucbench.parity import Parity
 from ucbench.provenance import REMOTE
 from ucbench.record import RunRecord
 from ucbench.restricted import is_restricted, run_id_of
-from ucbench.site import charts, evidence, loading, pairs, score_table, tables
+from ucbench.site import charts, evidence, loading, pairs, run_data, score_table, tables
 from ucbench.site.board_data import LoadedBoard, joined_runs
 from ucbench.site.charts import Dumbbell, Reading, reading
 from ucbench.site.columns import Row, columns_of, filled
 from ucbench.site.links import link
-from ucbench.site.loading import Agreement, Audit, Part
+from ucbench.site.run_data import Agreement, Audit, Part
 from ucbench.site.track_views import View, told, view
 from ucbench.tracks.about import TEST_SPLIT, about
 
@@ -413,7 +413,7 @@ def _evidence(key: _Key, _digest: str, _behind: pairs.Behind, _audits: pairs.Sta
     audits: dict[str, Sequence[Audit]] = {}
     measured: Parity | None = None
     try:
-        parts = loading.parts(key.row)
+        parts = run_data.parts(key.row)
     except UcbenchError as error:
         problems.append(str(error))
     for part in parts:
@@ -421,16 +421,16 @@ def _evidence(key: _Key, _digest: str, _behind: pairs.Behind, _audits: pairs.Sta
         if judge is None:
             continue
         try:
-            agreed[track] = loading.agreement(part.run, judge.id)
+            agreed[track] = run_data.agreement(part.run, judge.id)
         except UcbenchError as error:
             problems.append(str(error))
         try:
-            audits[track] = loading.audits(part.record)
+            audits[track] = run_data.audits(part.record)
         except UcbenchError as error:
             problems.append(str(error))
     if parts:
         try:
-            measured = loading.parity(parts[0].run)
+            measured = run_data.parity(parts[0].run)
         except UcbenchError as error:
             problems.append(str(error))
     return Evidence(tuple(parts), agreed, audits, measured, tuple(dict.fromkeys(problems)))

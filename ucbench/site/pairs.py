@@ -12,7 +12,7 @@ from ucbench.errors import UcbenchError
 from ucbench.joined import Part
 from ucbench.restricted import MARK, is_restricted
 from ucbench.runs import Run
-from ucbench.site import loading
+from ucbench.site import loading, run_data
 from ucbench.site.board_data import joined_runs
 from ucbench.site.columns import Row, columns_of
 from ucbench.site.tables import name
@@ -103,7 +103,7 @@ def _parts(runs: Behind) -> list[Part]:
     found = []
     for _, run in runs.runs:
         record = run.record()
-        cut = loading.cut_down(run, record) if is_restricted(runs.row_id) else run
+        cut = run_data.cut_down(run, record) if is_restricted(runs.row_id) else run
         if cut is not None:
             found.append(Part(cut, record))
     return found

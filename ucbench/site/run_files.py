@@ -16,7 +16,7 @@ from pathlib import Path
 from ucbench import runs, withheld
 from ucbench.runs import Run
 from ucbench.site import loading
-from ucbench.site.loading import Part
+from ucbench.site.run_data import Part
 
 _JSON, _PARQUET = "application/json", "application/vnd.apache.parquet"
 

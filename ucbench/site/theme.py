@@ -54,6 +54,8 @@ STYLE = """<style>
 .st-key-strip [data-testid="stPageLink-NavLink"] p { font-size: .875rem; }
 .st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
+/* What an address names in vain is told on a line of its own. */
+[class*="st-key-unknown_"] { flex-basis: 100%; }
 .st-key-emblem img { border-radius: 4px; }
 /* What was chosen among many writes in white on the accent, which is light in the dark. */
 [data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(128, 128, 128, .18); }
