@@ -292,7 +292,8 @@ def test_every_run_of_the_store_is_on_the_board(stores: Path, board: loading.Loa
     for line in board.rows:
         if line["provenance"] != "reported":
             assert [part.run.run_id for part in run_data.parts(line)] == [
-                run_id.partition("@")[0] for run_id in (line["run_id"], *board_data.joined_runs(line).values())
+                run_id.partition("@")[0]
+                for run_id in (line["run_id"], *board_data.joined_runs(line).values())
             ]
 
 
