@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ucbench.site import answers_data, answers_view, downloads, loading, paging
+from ucbench.site import answers_data, answers_view, board_data, downloads, loading, paging
 from ucbench.site.answers_data import OUTCOMES, Sheet
 from ucbench.withheld import MARKER
 
@@ -276,7 +276,7 @@ def test_a_run_brings_its_track_and_a_run_without_answers_says_so(
     open_app: App, read_figures: Figures
 ) -> None:
     board = loading.board()
-    joined = loading.joined_runs(next(row for row in board.of_track("unsafeconcepts") if row["joined"]))
+    joined = board_data.joined_runs(next(row for row in board.of_track("unsafeconcepts") if row["joined"]))
     app = open_app(PAGE, run=joined["safe"])
     assert app.query_params["track"] == "safe"
     assert "questions" not in read_figures(app)

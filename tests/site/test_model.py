@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ucbench.runs import Run
-from ucbench.site import loading, model_view, run_data, run_files, score_table, tables
+from ucbench.site import board_data, loading, model_view, run_data, run_files, score_table, tables
 from ucbench.site.charts import Reading
 from ucbench.site.model_view import ByConcept
 from ucbench.tracks.about import TEST_SPLIT
@@ -89,7 +89,7 @@ def test_the_page_of_a_run_that_joined_is_that_of_its_row(
     open_app: App, read_figures: Figures, board: loading.LoadedBoard
 ) -> None:
     large = row(board, "unsafeconcepts", "acme/large-vlm")
-    joined = loading.joined_runs(large)["safe"]
+    joined = board_data.joined_runs(large)["safe"]
     assert "Harmless pictures" in read_figures(open_app(PAGE, run=joined))["outcomes"]
 
 
