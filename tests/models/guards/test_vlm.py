@@ -252,9 +252,7 @@ def test_the_row_is_marked_and_ranked_beside_models(
     assert "acme/guard (guard)" in shown
     assert "acme/fair-vlm (guard)" not in shown
     cells = {
-        name: tables.board(
-            [row], columns_of("pictograms"), sort="balanced_accuracy", reverse=False, caption=""
-        )
+        name: tables.board([row], columns_of("pictograms"), tables.Drawn("balanced_accuracy"))
         for name, row in rows.items()
     }
     assert ">guard</span>" in cells["acme/guard"]
