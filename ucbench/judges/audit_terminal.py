@@ -121,6 +121,9 @@ def _one_key_at_a_time() -> Iterator[Iterator[str]]:
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
+    mode = termios.tcgetattr(terminal)
+    mode[6][termios.VINTR] = b"\0"  # Ctrl+C is a key like q, at whatever moment it comes
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)
     try:
         yield _keys(terminal)
     finally:
@@ -131,12 +134,9 @@ def _one_key_at_a_time() -> Iterator[Iterator[str]]:
 def _keys(terminal: int) -> Iterator[str]:
     """Letters in lower case; an empty one at the end. Arrows and their like are no keys."""
     while True:
-        try:
-            pressed = os.read(terminal, 64)
-            while _UNFINISHED.search(pressed) and select.select([terminal], [], [], 0.05)[0]:
-                pressed += os.read(terminal, 64)
-        except KeyboardInterrupt:
-            pressed = b"q"
+        pressed = os.read(terminal, 64)
+        while _UNFINISHED.search(pressed) and select.select([terminal], [], [], 0.05)[0]:
+            pressed += os.read(terminal, 64)
         if not pressed:
             yield ""
         yield from _ESCAPE.sub(b"", pressed).decode("utf-8", "replace").lower()
