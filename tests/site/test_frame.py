@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit
 
 from ucbench import taxonomy
 from ucbench.format import fraction
 from ucbench.metrics.keys import KEYS
 from ucbench.metrics.scores import MACRO, TERMS
-from ucbench.site import changes, footer, frame, head, links, method_view, preview, worked
+from ucbench.site import changes, footer, frame, head, links, method_view, preload, preview, worked
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -39,6 +40,17 @@ def test_the_sent_page_is_titled_described_and_previewed() -> None:
     assert "Streamlit app" not in sent
     assert sent.index("</head>") < sent.index(".st-key-strip")
     assert sent.index("Skip to the content") < sent.index('class="waiting"') < sent.index('<div id="root">')
+
+
+def test_the_scripts_of_the_first_elements_are_asked_for_at_once() -> None:
+    named = preload.scripts()
+    assert {name.split(".")[0] for name in named} >= set(preload.ELEMENTS), "an element has another name now"
+    static = Path(streamlit.__file__).parent / "static"
+    assert all((static / "static" / "js" / name).is_file() for name in named)
+    sent = head.index("", {}, home="https://x.example")
+    asked = re.findall(r'<link rel="modulepreload"[^>]* href="\./static/js/([^"]+)"', sent)
+    assert len(asked) == len(set(asked)) > len(named), "Streamlit's own and ours, each once"
+    assert set(named) < set(asked)
 
 
 def test_nothing_of_an_address_is_written_into_the_page() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ucbench import taxonomy
 from ucbench.format import escape
-from ucbench.site import theme
+from ucbench.site import preload, theme
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -120,6 +120,7 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
         f'<link rel="alternate" type="application/rss+xml" title="{NAME}" href="{site}/feed.xml">'
         f'<link rel="alternate" type="application/feed+json" title="{NAME}" href="{site}/feed.json">'
         f"<style>{_static('waiting.css')}</style><script>{_static('waiting.js')}</script>"
+        f"{preload.links()}"
     )
     if about is MISSING:
         head += '<meta name="robots" content="noindex">'
