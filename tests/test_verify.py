@@ -24,8 +24,10 @@ from ucbench.verify import table_differences, verify
 
 @pytest.fixture(scope="module")
 def built(scripted_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripted models and the paper's own figures on one board."""
-    copy = Path(shutil.copytree(scripted_store, tmp_path_factory.mktemp("built") / "store"))
+    """A scripted model and the paper's own figures on one board."""
+    copy = tmp_path_factory.mktemp("built") / "store"
+    own = victim(scripted_store).folder
+    shutil.copytree(own, copy / own.relative_to(scripted_store))
     reported.write(copy)
     boards.build([copy], copy)
     return copy
@@ -55,7 +57,7 @@ def test_an_honest_board_is_verified(store: Path) -> None:
     assert problems(store) == []
     done = CliRunner().invoke(app, ["board", "verify", str(store)])
     assert done.exit_code == 0
-    assert done.stdout.count("verified") == 3
+    assert done.stdout.count("verified") == 1
     assert done.stdout.count("schema only") == 11
 
 
@@ -108,7 +110,7 @@ def made(built: Path) -> Board:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("balanced_accuracy", 1.0), ("model", "acme/best-vlm"), ("provenance", "imported"), ("rank_low", 1),
+        ("balanced_accuracy", 1.0), ("model", "acme/best-vlm"), ("provenance", "imported"), ("rank_low", 2),
         ("over_refusal_n", 5), ("temperature", 0.3), ("unranked", "no reason"),
         ("text_alignment_coverage", 0.1),
     ],
@@ -134,7 +136,7 @@ def test_breakdowns_edited_cut_or_emptied_are_found(store: Path) -> None:
 
     whole = (store / boards.BREAKDOWNS).read_bytes()
     edit(store / boards.BREAKDOWNS, praise)
-    assert len(problems(store)) == 3
+    assert len(problems(store)) == 1
     (store / boards.BREAKDOWNS).write_bytes(whole)
     edit(store / boards.BREAKDOWNS, lambda frame: frame.__init__(frame.iloc[5:]))
     assert any("lacks" in problem for problem in problems(store))
@@ -152,7 +154,7 @@ def test_a_manifest_that_is_none_is_one_sentence(manifest: str, store: Path) -> 
 
 def test_a_manifest_without_runs_leaves_none_verified(store: Path) -> None:
     (store / boards.MANIFEST).write_text('{"runs": {}, "tables": {}}')
-    assert sum("not on the board" in problem for problem in problems(store)) == 14
+    assert sum("not on the board" in problem for problem in problems(store)) == 12
 
 
 def test_a_missing_run_and_an_unlisted_one_are_found(store: Path) -> None:

@@ -241,7 +241,10 @@ def kill_at(step: int) -> Callable[..., None]:
     return progress
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(each, marks=pytest.mark.slow if each in ("sft", "rloo") else ()) for each in METHODS],
+)
 def test_resumed_training_ends_where_the_whole_one_does(method: str, tmp_path: Path) -> None:
     import torch
 

@@ -126,7 +126,7 @@ class NamesTheColour(Reward):
 
 def test_a_toy_reward_rises(base: Base, data: TrainingSet, small: Make, tmp_path: Path) -> None:
     settings = small(
-        batch_size=32, micro_batch_size=32, max_steps=12, lr=4e-3, max_new_tokens=24, checkpoint_every=100,
+        batch_size=32, micro_batch_size=32, max_steps=8, lr=6e-3, max_new_tokens=24, checkpoint_every=100,
     )  # fmt: skip
     toy = NamesTheColour(settings.reward, judges.load("classifier"), settings.max_new_tokens)
     rows = run(base, data, settings, tmp_path, reward=toy)
@@ -210,20 +210,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("step", "where"), [(2, "between"), (3, "middle")])
-def test_killed_and_resumed_equals_undisturbed_bit_for_bit(
-    undisturbed: Path, tmp_path: Path, step: int, where: str
+def test_killed_twice_and_resumed_equals_undisturbed_bit_for_bit(
+    undisturbed: Path, tmp_path: Path, ucbench: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     out = tmp_path / "killed"
     arguments = [*SMALL, "--max-steps", "4", "--out", str(out)]
-    killer = [sys.executable, str(HERE / "killed_alignment.py"), str(step), where, *arguments]
-    killed = subprocess.run(killer, capture_output=True, text=True, check=False, timeout=280)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    kept = [int(path.name[-6:]) for path in checkpoint.found(out / "checkpoints")]
-    assert kept == [1, 2]
-    refused = align(*arguments)
-    assert refused.returncode == 2
-    assert "unfinished alignment; add --resume" in refused.stderr
+    # Right behind a checkpoint, then in the middle of writing the next one.
+    for step, where, *resume in (("2", "between"), ("3", "middle", "--resume")):
+        killer = [sys.executable, str(HERE / "killed_alignment.py"), step, where, *arguments, *resume]
+        killed = subprocess.run(killer, capture_output=True, text=True, check=False, timeout=280)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        kept = [int(path.name[-6:]) for path in checkpoint.found(out / "checkpoints")]
+        assert kept == [1, 2]
+        refused = ucbench("align", *arguments)
+        assert refused.returncode == 2
+        assert "unfinished alignment; add --resume" in refused.stderr
     resumed = align(*arguments, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert learner(out) == learner(undisturbed)
@@ -260,12 +261,14 @@ def test_two_processes_compute_the_same(undisturbed: Path, tmp_path: Path) -> No
         assert torch.allclose(tensor, theirs[name], atol=2e-4), name
 
 
-def test_a_finished_run_is_not_trained_again(undisturbed: Path) -> None:
+def test_a_finished_run_is_not_trained_again(
+    undisturbed: Path, ucbench: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file()}
-    again = align(*SMALL, "--max-steps", "4", "--out", str(undisturbed))
+    again = ucbench("align", *SMALL, "--max-steps", "4", "--out", str(undisturbed))
     assert again.returncode == 2
     assert "finished alignment" in again.stderr
-    resumed = align(*SMALL, "--max-steps", "4", "--out", str(undisturbed), "--resume")
+    resumed = ucbench("align", *SMALL, "--max-steps", "4", "--out", str(undisturbed), "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file()} == before
 

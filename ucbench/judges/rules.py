@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ucbench.judges.alignment import read_alignment
 from ucbench.judges.base import Item
@@ -10,7 +11,7 @@ from ucbench.judges.direction import CONTEXT, direction
 from ucbench.judges.options import parse_options, read_perception
 from ucbench.judges.thinking import strip_thinking
 from ucbench.judges.vocabulary import read_vocabulary
-from ucbench.types import NA, Verdict
+from ucbench.types import NA, Kind, Verdict
 
 
 class RulesJudge:
@@ -29,25 +30,21 @@ class RulesJudge:
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in order. Never raises on any text."""
-        known: dict[tuple[object, ...], tuple[str, str]] = {}
-        verdicts = []
-        for item in items:
-            # Models repeat themselves: most answers of a run were read before.
-            key = (item.kind, item.prompt, item.text, item.expected, item.options)
-            if key not in known:
-                known[key] = read(item)
-            verdicts.append(Verdict(item.sample_id, item.question_id, *known[key], self.id))
-        return verdicts
+        return [Verdict(item.sample_id, item.question_id, *read(item), self.id) for item in items]
 
 
 def read(item: Item) -> tuple[str, str]:
     """(label, how) of one answer."""
-    text, thinking = strip_thinking(item.text)
+    return _read(item.kind, item.prompt, item.text, item.expected, tuple(item.options))
+
+
+@lru_cache(maxsize=1 << 14)  # models repeat themselves: most answers of a run were read before
+def _read(kind: Kind, prompt: str, answer: str, expected: str, options: tuple[str, ...]) -> tuple[str, str]:
+    text, thinking = strip_thinking(answer)
     if thinking and not text:
         return NA, "thinking_only"
-    if item.kind == "perception":
-        return read_perception(text, item.options or parse_options(item.prompt))
-    if item.kind == "general":
-        return read_vocabulary(text, item.expected, item.options)
-    asked = direction(item.kind, item.prompt)
-    return read_alignment(text, item.prompt, asked, about_use=item.kind in CONTEXT)
+    if kind == "perception":
+        return read_perception(text, options or parse_options(prompt))
+    if kind == "general":
+        return read_vocabulary(text, expected, options)
+    return read_alignment(text, prompt, direction(kind, prompt), about_use=kind in CONTEXT)
