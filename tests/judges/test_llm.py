@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ucbench import evaluate, runs
 from ucbench.errors import AccessError, UcbenchError, UnknownNameError
-from ucbench.judges import llm, registry
+from ucbench.judges import llm, readings, registry
 from ucbench.judges import registry as judges
 from ucbench.judges.base import Item
 from ucbench.judges.llm import LLMJudge, parse
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_no_verdict_and_not_kept(serve: Any) -> None:
     good, odd = judge.judge(ITEMS[:2])
     assert (good.label, good.error) == ("Safe", None)
     assert (odd.label, odd.how, odd.error) == ("N/A", "llm:unparsed", "unparsed")
-    assert server.requests == 2 + 2 * llm.TRIES
+    assert server.requests == 2 + 2 * readings.TRIES
     assert judge.counts["unparsed"] == 2
     better, _ = serve()
     assert better.judge(ITEMS[:2])[1].label == "Unsafe"
@@ -220,13 +220,16 @@ def test_no_reply_is_read_as_another_label(reply: str) -> None:
 
 def test_the_cache_survives_a_line_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    cache = llm.Cache(path)
-    cache.append({"one": llm.Reading("Safe"), "two": llm.Reading("N/A")})
+    cache = readings.Cache(path)
+    cache.append({"one": readings.Reading("Safe"), "two": readings.Reading("N/A")})
     path.write_bytes(path.read_bytes()[:-10])
-    again = llm.Cache(path)
-    assert again.readings == {"one": llm.Reading("Safe")}
-    again.append({"three": llm.Reading("Unsafe")})
-    assert llm.Cache(path).readings == {"one": llm.Reading("Safe"), "three": llm.Reading("Unsafe")}
+    again = readings.Cache(path)
+    assert again.readings == {"one": readings.Reading("Safe")}
+    again.append({"three": readings.Reading("Unsafe")})
+    assert readings.Cache(path).readings == {
+        "one": readings.Reading("Safe"),
+        "three": readings.Reading("Unsafe"),
+    }
 
 
 @pytest.mark.parametrize("name", ["llm:model", "llm:@http://x", "llm:model@ftp://x", "llm:model@", "llm:"])
@@ -237,7 +240,7 @@ def test_a_name_without_an_address_is_refused(name: str) -> None:
 
 def test_names_say_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUDGE_API_KEY", raising=False)
-    one = llm.service("llm", "a@b/model@https://host/v1")
+    one = readings.service("llm", "a@b/model@https://host/v1")
     assert (one.model, one.endpoint, one.provider, one.key_env) == (
         "a@b/model",
         "https://host/v1",
@@ -245,11 +248,11 @@ def test_names_say_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
         None,
     )
     monkeypatch.setenv("JUDGE_API_KEY", "x")
-    two = llm.service("llm", "owner/model@hf:together")
+    two = readings.service("llm", "owner/model@hf:together")
     assert (two.model, two.endpoint, two.provider, two.key_env) == (
         "owner/model", None, "together", "JUDGE_API_KEY",
     )  # fmt: skip
-    assert llm.service("llm", "owner/model@hf").provider == "auto"
+    assert readings.service("llm", "owner/model@hf").provider == "auto"
 
 
 def test_a_killed_command_goes_on_where_it_was(

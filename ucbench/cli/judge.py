@@ -24,11 +24,11 @@ def _judge(name: str) -> Iterator[Judge]:
     from ucbench.judges import registry
 
     judge = registry.load(name)
-    if not hasattr(judge, "progress"):
+    if not hasattr(judge, "watch"):
         yield judge
         return
     with resumable(), terminal.progress(f"asking {judge.name}") as show:
-        judge.progress = show
+        judge.watch(show)
         try:
             yield judge
         finally:

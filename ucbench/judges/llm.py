@@ -16,26 +16,32 @@ it is started again, because every reading is kept in a file as it comes (`cache
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ucbench.errors import AccessError, StoreError, UcbenchError, UnknownNameError
+from ucbench.errors import UcbenchError
 from ucbench.judges import rules
 from ucbench.judges.base import Item
 from ucbench.judges.options import parse_options
+from ucbench.judges.readings import (
+    MAX_TOKENS,
+    TRIES,
+    Progress,
+    Reader,
+    Reading,
+    cache_folder,
+    judge_id,
+    service,
+)
 from ucbench.judges.thinking import strip_thinking
 from ucbench.types import NA, OPTION_LETTERS, SAFE, UNSAFE, Verdict
 
 if TYPE_CHECKING:
     from ucbench.models.endpoint.client import ChatClient, Service
-    from ucbench.models.endpoint.messages import ChatRequest
 
 #: Part of the judge's id: bump it when a word of the prompt, or how replies are read, changes.
 PROMPT_VERSION = 1
@@ -52,51 +58,37 @@ _ALIGNMENT = {
 }
 _NO_OPTION = "the answer chooses no option or several, declines, or speaks of something else"
 
-#: Requests for one reading before it is given up.
-TRIES = 3
-#: Room for a model that thinks before it replies.
-MAX_TOKENS = 2048
-#: Looked at before the variable that endpoints use.
-KEY = "JUDGE_API_KEY"
-
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
-#: Readings done, and all that are needed.
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one request was answered with: a label, or None and why there is none."""
-
-    label: str | None
-    why: str | None = None
 
 
 class LLMJudge:
     """Labels by a language model; no probabilities.
 
-    `counts` adds up what was done: requests, readings from the cache, replies that could not be read,
-    tokens. `cache` is the folder that keeps readings. Close it to close its connections.
+    `cache` is the folder that keeps readings. Close it to close its connections.
     """
 
     digest: str | None = None
 
     def __init__(self, service: Service, cache: Path, *, client: ChatClient | None = None) -> None:
-        from ucbench.models.endpoint.client import ChatClient
-
         self.name = f"llm:{service.model}"
-        content = json.dumps([service.model, SYSTEM, REMINDER, _ALIGNMENT, _NO_OPTION, TRIES, MAX_TOKENS])
-        slug = re.sub(r"[^a-z0-9.]+", "-", service.model.lower()).strip("-.")[:60]
-        self.id = f"llm-{slug}-prompt{PROMPT_VERSION}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-        self.counts: Counter[str] = Counter()
-        self.progress: Progress | None = None
-        self._service = service
-        self._cache = Cache(cache / f"{self.id}.jsonl")
-        self._client = client or ChatClient(service)
+        told = [SYSTEM, REMINDER, _ALIGNMENT, _NO_OPTION, TRIES, MAX_TOKENS]
+        self.id = judge_id("llm", service.model, PROMPT_VERSION, told)
+        self._reader = Reader(
+            service, cache / f"{self.id}.jsonl", system=SYSTEM, reminder=REMINDER, client=client
+        )
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was done, see `Reader`."""
+        return self._reader.counts
+
+    def watch(self, progress: Progress) -> None:
+        """Call `progress` as readings come."""
+        self._reader.progress = progress
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._reader.close()
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in order.
@@ -115,7 +107,8 @@ class LLMJudge:
                 labels = labels_of(item)
                 backwards = dict(reversed(labels.items()))
                 asked[index] = (message(item, text, labels), message(item, text, backwards))
-        found = self._read({prompt: set(labels_of(items[i])) for i, pair in asked.items() for prompt in pair})
+        wanted = {text: set(labels_of(items[i])) for i, pair in asked.items() for text in pair}
+        found = self._reader.read(list(wanted), lambda reply, text: parse(reply, wanted[text]))
         verdicts = []
         for index, item in enumerate(items):
             ids, error = (item.sample_id, item.question_id), None
@@ -133,129 +126,11 @@ class LLMJudge:
         """What was asked, in a line."""
         counts = self.counts
         return (
-            f"{self._service.model} was asked {counts['requests']:,} times, {counts['retried']:,} again; "
+            f"{self._reader.model} was asked {counts['requests']:,} times, {counts['retried']:,} again; "
             f"{counts['cached']:,} readings were there already, {counts['unparsed']:,} could not be read, "
             f"{counts['refused']:,} were refused; "
             f"{counts['tokens_in']:,} tokens in, {counts['tokens_out']:,} out"
         )
-
-    def _read(self, wanted: dict[str, set[str]]) -> dict[str, Reading]:
-        """The reading of each prompt, from the cache or the service."""
-        keys = {prompt: hashlib.sha256(prompt.encode()).hexdigest() for prompt in wanted}
-        found = {p: self._cache.readings[key] for p, key in keys.items() if key in self._cache.readings}
-        self.counts["cached"] += len(found)
-        if self.progress:
-            self.progress(len(found), len(wanted))
-        missing = [prompt for prompt in wanted if prompt not in found]
-        failed: list[str] = []
-        for attempt in range(TRIES):
-            missing = self._round(missing, attempt, wanted, keys, found, failed)
-        if failed:
-            raise AccessError(
-                f"{len(failed):,} of {len(wanted):,} readings failed, the first with: {failed[0]}; "
-                "the others are kept, start the same command again for the rest"
-            )
-        return found
-
-    def _round(
-        self,
-        prompts: Sequence[str],
-        attempt: int,
-        wanted: dict[str, set[str]],
-        keys: dict[str, str],
-        found: dict[str, Reading],
-        failed: list[str],
-    ) -> list[str]:
-        """Ask each prompt once, fill `found` and `failed`, and return those whose reply has no label."""
-        from ucbench.models.endpoint.failures import BadRequestError, ChatError, RefusedError, RequestError
-
-        again: list[str] = []
-        rejected: list[str] = []
-        self.counts["retried"] += len(prompts) if attempt else 0
-        try:
-            for group in self._client.groups((p, _request(p, attempt)) for p in prompts):
-                fresh: dict[str, Reading] = {}
-                for prompt, outcome in group:
-                    self.counts["requests"] += 1
-                    if isinstance(outcome, RefusedError):
-                        found[prompt] = Reading(None, "refused")
-                        self.counts["refused"] += 1
-                    elif isinstance(outcome, BadRequestError):
-                        found[prompt] = Reading(None, "rejected")
-                        rejected.append(outcome.reason)
-                    elif isinstance(outcome, RequestError):
-                        failed.append(outcome.reason)
-                    else:
-                        self.counts["tokens_in"] += outcome.usage.input
-                        self.counts["tokens_out"] += outcome.usage.output
-                        label = parse(outcome.text, wanted[prompt])
-                        if label is not None:
-                            fresh[prompt] = Reading(label)
-                        elif attempt + 1 < TRIES:
-                            again.append(prompt)
-                        else:
-                            found[prompt] = Reading(None, "unparsed")
-                            self.counts["unparsed"] += 1
-                self._cache.append({keys[prompt]: reading for prompt, reading in fresh.items()})
-                found |= fresh
-                if self.progress:
-                    self.progress(len(found), len(wanted))
-        except ChatError as failure:
-            raise AccessError(
-                f"{failure.reason}; what was read is kept, so the same command goes on from there"
-            ) from failure
-        if rejected and all(reading.why == "rejected" for reading in found.values()):
-            failed += rejected  # no matter of one answer
-        return again
-
-
-class Cache:
-    """Readings in an append-only file of JSON lines; lines that a kill cut short are passed over.
-
-    Several processes may append to one file: each line is one write. Raises `StoreError`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.readings: dict[str, Reading] = {}
-        try:
-            content = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror}; move it away") from error
-        for line in content.split(b"\n"):
-            try:
-                row = json.loads(line)
-                self.readings[str(row["key"])] = Reading(row["label"], row["why"])
-            except (ValueError, TypeError, KeyError):
-                continue
-        #: A line cut short must not swallow the next one.
-        self._begin = b"\n" if content and not content.endswith(b"\n") else b""
-
-    def append(self, fresh: dict[str, Reading]) -> None:
-        """Keep readings; they are on the disk when it returns."""
-        if not fresh:
-            return
-        lines = [
-            self._begin
-            + json.dumps({"key": key, "label": reading.label, "why": reading.why}).encode()
-            + b"\n"
-            for key, reading in fresh.items()
-        ]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                for line in lines:
-                    os.write(handle, line)
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self.path}: {error.strerror}; mend that, or name a folder in UCBENCH_CACHE"
-            ) from error
-        self._begin = b""
-        self.readings |= fresh
 
 
 def load(name: str) -> LLMJudge:
@@ -266,31 +141,6 @@ def load(name: str) -> LLMJudge:
     key must be there and is not.
     """
     return LLMJudge(service("llm", name), cache_folder())
-
-
-def service(kind: str, name: str) -> Service:
-    """Where the model of a judge `kind:name` is; the names, keys and errors are those of `load`."""
-    from ucbench.models.endpoint.client import Service
-
-    # An address may hold an @ of its own, behind a user and password, which no message repeats.
-    found = re.fullmatch(r"(.+?)@(https?://[^\s/]\S*|hf(?::\S+)?)", name)
-    if found is None:
-        raise UnknownNameError(
-            f"the judge {kind}:{name.partition('@')[0]} says not where its model is; write {kind}:MODEL@URL "
-            f"with the base URL of an OpenAI-compatible endpoint, or {kind}:MODEL@hf"
-        )
-    model, place = found[1], found[2]
-    variable = KEY if os.environ.get(KEY) else None
-    if place.startswith("http"):
-        return Service(model=model, endpoint=place, key_env=variable)
-    return Service(model=model, provider=place.partition(":")[2] or "auto", key_env=variable)
-
-
-def cache_folder() -> Path:
-    """Where readings are kept: in UCBENCH_CACHE, else the user's folder for caches."""
-    own = os.environ.get("UCBENCH_CACHE")
-    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ucbench"
-    return base / "judges"
 
 
 def labels_of(item: Item) -> dict[str, str]:
@@ -324,14 +174,6 @@ def parse(reply: str, labels: Iterable[str]) -> str | None:
         return None
     label = content["label"]
     return label if isinstance(label, str) and label in labels else None
-
-
-def _request(prompt: str, attempt: int) -> ChatRequest:
-    from ucbench.models.endpoint.messages import ChatRequest
-
-    # At temperature 0 the same words would get the same reply.
-    text = prompt if attempt == 0 else f"{prompt}\n\n{REMINDER}"
-    return ChatRequest(text, system=SYSTEM, max_tokens=MAX_TOKENS, temperature=0.0)
 
 
 def _joined(forward: Reading, backward: Reading) -> tuple[str, str, str | None]:
