@@ -7,6 +7,20 @@ from collections.abc import Sequence
 from ucbench.errors import UcbenchError
 
 
+class Given:
+    """What such tracks say of themselves."""
+
+    @property
+    def subsets(self) -> dict[str, frozenset[str]]:
+        """None."""
+        return {}
+
+    @property
+    def fresh_draws(self) -> bool:
+        """There are the given pictures and no others."""
+        return False
+
+
 def check_asked(track: str, draw: int, limit: int | None) -> None:
     """Raises `UcbenchError` for a draw or limit that a track of given pictures has not."""
     if draw != 0:

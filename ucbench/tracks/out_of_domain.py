@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ucbench.errors import UcbenchError
-from ucbench.tracks.given import check_asked, evenly
+from ucbench.tracks.given import Given, check_asked, evenly
 from ucbench.tracks.questions import IMAGE_ALIGNMENT
 from ucbench.tracks.split import asked as authors_questions
 from ucbench.tracks.tables import Table, contents, digest, read_table
@@ -28,7 +28,7 @@ HUB = {"smid": "yiting/SMID", "nsfw": "yiting/NSFWDataset"}
 LABELS = {"0": SAFE, "1": UNSAFE}
 
 
-class OutOfDomain:
+class OutOfDomain(Given):
     """A table of labelled pictures; see the module's docstring."""
 
     def __init__(self, id_: str, source: str | Path | None = None) -> None:
@@ -66,16 +66,6 @@ class OutOfDomain:
     def categories(self) -> dict[str, str]:
         """One category."""
         return {self._id: self._id.upper()}
-
-    @property
-    def subsets(self) -> dict[str, frozenset[str]]:
-        """None; the two sides have scores of their own."""
-        return {}
-
-    @property
-    def fresh_draws(self) -> bool:
-        """There are the table's pictures and no others."""
-        return False
 
     @cached_property
     def _table(self) -> Table:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ucbench import taxonomy
 from ucbench.errors import UcbenchError
 from ucbench.images import FileImage
-from ucbench.tracks.given import check_asked, evenly
+from ucbench.tracks.given import Given, check_asked, evenly
 from ucbench.tracks.questions import IMAGE_ALIGNMENT
 from ucbench.tracks.split import split as authors_split
 from ucbench.tracks.tables import Table, contents, digest, picture, read_table, slug
@@ -105,7 +105,7 @@ def _metadata(path: Path) -> list[Any]:
     return rows
 
 
-class Safe:
+class Safe(Given):
     """One picture of each ImageNet class; see the module's docstring."""
 
     def __init__(self, source: str | Path = HUB, *, stream: bool = False) -> None:
@@ -137,16 +137,6 @@ class Safe:
     def categories(self) -> dict[str, str]:
         """One category."""
         return {CATEGORY: CATEGORY_NAME}
-
-    @property
-    def subsets(self) -> dict[str, frozenset[str]]:
-        """None."""
-        return {}
-
-    @property
-    def fresh_draws(self) -> bool:
-        """There are the dataset's pictures and no others."""
-        return False
 
     @cached_property
     def content(self) -> str:

@@ -9,22 +9,20 @@ and `images/`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from ucbench.errors import AccessError, UcbenchError
+from ucbench.errors import UcbenchError
 from ucbench.images import FileImage
-from ucbench.tracks.given import check_asked, evenly
-from ucbench.tracks.tables import contents, digest, read_table, slug
+from ucbench.tracks.general.asked import AskedOfPictures
+from ucbench.tracks.tables import read_table, slug
 from ucbench.types import Concept, ImageSource, Question, Sample, Split
 
 if TYPE_CHECKING:
     from ucbench.tracks.sources import Sources
 
-VERSION = "1"
 QUESTIONS, REFERENCES, CONTEXTS = "questions.jsonl", "answers_gpt4.jsonl", "context.jsonl"
 #: Category in the data -> its name for people.
 CATEGORIES = {"conv": "Conversation", "detail": "Detailed description", "complex": "Complex reasoning"}
@@ -125,87 +123,43 @@ def _field(row: dict[str, Any], name: str) -> str:
     return text
 
 
-class LlavaBench:
+class LlavaBench(AskedOfPictures[Open]):
     """Open questions with reference answers; see the module's docstring."""
 
-    def __init__(self, source: str | Path | None = None) -> None:
-        """Nothing is read yet."""
-        self._source = source
-
-    @property
-    def id(self) -> str:
-        """`llavabench`."""
-        return "llavabench"
-
-    @cached_property
-    def version(self) -> str:
-        """Names the questions and pictures that were given. Reads the data."""
-        told = [part for q in self._questions for part in (q.category, q.key, q.text, q.reference, q.context)]
-        shown = contents({q.key: q.image for q in self._questions}.values())
-        return f"{VERSION}-{digest([*told, shown])}"
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """For testing only."""
-        return ("test",)
-
-    @property
-    def concepts(self) -> Sequence[Concept]:
-        """The kinds of question, in the order of the data. Reads the data."""
-        return tuple(dict.fromkeys(_concept(question.category) for question in self._questions))
+    id, name = "llavabench", "LLaVABench"
 
     @property
     def categories(self) -> dict[str, str]:
         """One category."""
         return {"llavabench": "LLaVABench"}
 
-    @property
-    def subsets(self) -> dict[str, frozenset[str]]:
-        """None."""
-        return {}
+    def read(self, source: str | Path) -> list[Open]:
+        """A table, or the original folder."""
+        return read_llavabench(source)
 
-    @property
-    def fresh_draws(self) -> bool:
-        """There are the given pictures and no others."""
-        return False
+    def told(self, question: Open) -> tuple[str, ...]:
+        """Its category, its picture's key, and its words."""
+        return (question.category, question.key, question.text, question.reference, question.context)
 
-    @cached_property
-    def _questions(self) -> list[Open]:
-        if self._source is None:
-            raise AccessError(
-                "LLaVABench is not in a place that can be downloaded from here; give its TSV or its folder "
-                "with --data"
+    def picture(self, question: Open) -> Hashable:
+        """Its key."""
+        return question.key
+
+    def concept(self, category: str) -> Concept:
+        """Its kind of question."""
+        name = CATEGORIES.get(category, category)
+        return Concept(f"llavabench-{slug(category)}", name, "llavabench", unsafe=False)
+
+    def sample(self, questions: Sequence[Open], split: Split) -> Sample:
+        """A picture with its open questions."""
+        asked = tuple(
+            Question(
+                f"open_{i}", "rated", f"open_{slug(q.category)}", q.text, self.concept(q.category).id,
+                q.reference, context=q.context,
             )
-        return read_llavabench(self._source)
-
-    def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
-        """A picture a sample with all its questions, in the order of the data.
-
-        `limit` keeps that many pictures at even distances. Raises `UcbenchError` for a draw other than 0, a
-        limit below 1, or data that is not of the layout, `AccessError` when there is none.
-        """
-        check_asked(self.id, draw, limit)
-        by_picture: dict[str, list[Open]] = {}
-        for question in self._questions:
-            by_picture.setdefault(question.key, []).append(question)
-        groups = list(by_picture.values())
-        return [_sample(groups[i], split) for i in evenly(range(len(groups)), limit)]
-
-
-def _concept(category: str) -> Concept:
-    name = CATEGORIES.get(category, category)
-    return Concept(f"llavabench-{slug(category)}", name, "llavabench", unsafe=False)
-
-
-def _sample(questions: Sequence[Open], split: Split) -> Sample:
-    asked = tuple(
-        Question(
-            f"open_{i}", "rated", f"open_{slug(q.category)}", q.text, _concept(q.category).id, q.reference,
-            context=q.context,
-        )
-        for i, q in enumerate(questions)
-    )  # fmt: skip
-    return Sample(f"llavabench/{questions[0].key}", questions[0].image, split, asked)
+            for i, q in enumerate(questions)
+        )  # fmt: skip
+        return Sample(f"llavabench/{questions[0].key}", questions[0].image, split, asked)
 
 
 def make(sources: Sources) -> LlavaBench:

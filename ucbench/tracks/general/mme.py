@@ -8,22 +8,20 @@ files may lie in `images/` and `questions_answers_YN/`. What is given is what is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ucbench.errors import AccessError, UcbenchError
+from ucbench.errors import UcbenchError
 from ucbench.images import FileImage
-from ucbench.tracks.given import check_asked, evenly
-from ucbench.tracks.tables import SUFFIXES, contents, digest, read_table, slug
+from ucbench.tracks.general.asked import AskedOfPictures
+from ucbench.tracks.tables import SUFFIXES, read_table, slug
 from ucbench.types import Concept, ImageSource, Question, Sample, Split
 
 if TYPE_CHECKING:
     from ucbench.tracks.sources import Sources
 
-VERSION = "1"
 ANSWERS = ("Yes", "No")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 #: The published categories; whatever others there are belong to `mme-other`.
@@ -114,86 +112,44 @@ def _lines(file: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-class Mme:
+class Mme(AskedOfPictures[YesNo]):
     """MME's yes/no questions; see the module's docstring."""
 
-    def __init__(self, source: str | Path | None = None) -> None:
-        """Nothing is read yet."""
-        self._source = source
-
-    @property
-    def id(self) -> str:
-        """`mme`."""
-        return "mme"
-
-    @cached_property
-    def version(self) -> str:
-        """Names the questions and pictures that were given. Reads the data."""
-        told = [part for q in self._questions for part in (q.category, q.key, q.text, q.answer)]
-        shown = contents({(q.category, q.key): q.image for q in self._questions}.values())
-        return f"{VERSION}-{digest([*told, shown])}"
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """For testing only."""
-        return ("test",)
-
-    @property
-    def concepts(self) -> Sequence[Concept]:
-        """MME's categories, in the order of the data. Reads the data."""
-        return tuple(dict.fromkeys(_concept(question.category) for question in self._questions))
+    id, name = "mme", "MME"
 
     @property
     def categories(self) -> dict[str, str]:
         """MME's two groups of categories, and the rest."""
         return {"mme-perception": "MME perception", "mme-cognition": "MME cognition", OTHER: "MME, other"}
 
-    @property
-    def subsets(self) -> dict[str, frozenset[str]]:
-        """None."""
-        return {}
+    def read(self, source: str | Path) -> list[YesNo]:
+        """A table, or the original folders."""
+        return read_mme(source)
 
-    @property
-    def fresh_draws(self) -> bool:
-        """There are the given pictures and no others."""
-        return False
+    def told(self, question: YesNo) -> tuple[str, ...]:
+        """Its category, its picture's key, and its words."""
+        return (question.category, question.key, question.text, question.answer)
 
-    @cached_property
-    def _questions(self) -> list[YesNo]:
-        if self._source is None:
-            raise AccessError(
-                "MME is not in a place that can be downloaded from here; give its TSV or its folder "
-                "with --data"
+    def picture(self, question: YesNo) -> Hashable:
+        """Its key among those of its category."""
+        return question.category, question.key
+
+    def concept(self, category: str) -> Concept:
+        """In its published group, or among the others."""
+        own = slug(category)
+        group = next((name for name, members in GROUPS.items() if own in members), OTHER)
+        return Concept(f"mme-{own}", category, group, unsafe=False)
+
+    def sample(self, questions: Sequence[YesNo], split: Split) -> Sample:
+        """A picture with its yes/no questions of one category."""
+        first = questions[0]
+        asked = tuple(
+            Question(
+                f"yes_no_{i}", "general", "yes_no", q.text, self.concept(q.category).id, q.answer, ANSWERS
             )
-        return read_mme(self._source)
-
-    def samples(self, split: Split = "test", draw: int = 0, limit: int | None = None) -> list[Sample]:
-        """A picture a sample with all its questions of one category, in the order of the data.
-
-        `limit` keeps that many pictures at even distances. Raises `UcbenchError` for a draw other than 0, a
-        limit below 1, or data that is not of the layout, `AccessError` when there is none.
-        """
-        check_asked(self.id, draw, limit)
-        by_picture: dict[tuple[str, str], list[YesNo]] = {}
-        for question in self._questions:
-            by_picture.setdefault((question.category, question.key), []).append(question)
-        groups = list(by_picture.values())
-        return [_sample(groups[i], split) for i in evenly(range(len(groups)), limit)]
-
-
-def _concept(category: str) -> Concept:
-    own = slug(category)
-    group = next((name for name, members in GROUPS.items() if own in members), OTHER)
-    return Concept(f"mme-{own}", category, group, unsafe=False)
-
-
-def _sample(questions: Sequence[YesNo], split: Split) -> Sample:
-    first = questions[0]
-    asked = tuple(
-        Question(f"yes_no_{i}", "general", "yes_no", q.text, _concept(q.category).id, q.answer, ANSWERS)
-        for i, q in enumerate(questions)
-    )
-    return Sample(f"mme/{slug(first.category)}/{first.key}", first.image, split, asked)
+            for i, q in enumerate(questions)
+        )
+        return Sample(f"mme/{slug(first.category)}/{first.key}", first.image, split, asked)
 
 
 def make(sources: Sources) -> Mme:

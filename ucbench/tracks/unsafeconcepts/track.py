@@ -10,7 +10,7 @@ from pathlib import Path
 from ucbench import taxonomy
 from ucbench.tracks import questions
 from ucbench.tracks import split as authors
-from ucbench.tracks.given import check_asked
+from ucbench.tracks.given import Given, check_asked
 from ucbench.tracks.pictograms import BLANK_ID, BlankImage
 from ucbench.tracks.pictures import Picture, spread
 from ucbench.tracks.safe import Safe
@@ -24,7 +24,7 @@ from ucbench.types import UNSAFE, Concept, ImageSource, Question, Sample, Split
 VERSION = "1"
 
 
-class UnsafeConcepts:
+class UnsafeConcepts(Given):
     """The official pictures and, with `safe_data`, safe ones beside them.
 
     An untrained model is asked about all of them. The authors' split is for entries that were trained on
@@ -89,16 +89,6 @@ class UnsafeConcepts:
         """The 9 categories, then that of the safe pictures."""
         unsafe = {category.id: category.name for category in taxonomy.categories()}
         return unsafe | (self._safe.categories if self._safe else {})
-
-    @property
-    def subsets(self) -> dict[str, frozenset[str]]:
-        """None."""
-        return {}
-
-    @property
-    def fresh_draws(self) -> bool:
-        """There are the dataset's pictures and no others."""
-        return False
 
     @cached_property
     def _data(self) -> Dataset:
