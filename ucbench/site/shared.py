@@ -69,8 +69,9 @@ def where_from(shown: Published) -> None:
 def no_store() -> None:
     """What a page of the queue says where no queue is set up."""
     st.info(
-        "No queue is set up on this site. Whoever runs it names a folder, or a dataset repository of the "
-        "Hub, in `UCBENCH_STORE`: `UCBENCH_STORE=queue ucbench site`.",
+        "No queue is set up on this site, so no model can be submitted here. You can evaluate one yourself: "
+        "`ucbench evaluate path/to/model`. Whoever runs this site sets up a queue in a folder, or in a "
+        "dataset repository of the Hub: `UCBENCH_STORE=queue ucbench site`.",
         icon=":material/inbox:",
     )
 
