@@ -96,5 +96,6 @@ downloads.buttons(
     partial(concept_view.heat_rows, board, track, score, category, runs),
     f"ucbench-{track.replace(MARK, '-')}-{score}-by-concept",
     key="heat_file",
+    svg=partial(concept_view.heat_svg, board, track, score, category, runs[columns.slice], columns.start + 1),
 )
 concept_view.hardest_concepts(board, track, category, pick)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ucbench.format import count, escape
@@ -19,12 +21,14 @@ from ucbench.site import (
     pairs,
     run_files,
     score_table,
+    svg,
     tables,
+    tried,
 )
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, done
 from ucbench.site.track_views import view
-from ucbench.site.url import linked
+from ucbench.site.url import linked, linked_text
 from ucbench.tracks.about import about
 
 PER_PAGE = 25
@@ -40,11 +44,11 @@ if row is None:
     if asked:
         st.info("There is no run of this id on the board. It may have been replaced by a later one.",
                 icon=":material/search_off:")  # fmt: skip
-    words = st.text_input(
-        "Find a model", key="q", type="search", placeholder="part of a name", live=True, bind="query-params",
-        width=320, max_chars=100,
+    words = linked_text(
+        "Find a model", key="q", type="search", placeholder="part of a name", live=True, width=320,
+        max_chars=100,
     )  # fmt: skip
-    found = model_view.search(board, words or "")
+    found = model_view.search(board, words)
     page = paging.current(len(found), PER_PAGE, key="page", scope=words)
     if found:
         figure(model_view.listed(found[page.slice]), key="found")
@@ -62,11 +66,21 @@ shown = view(track)
 figure(model_view.heading(row), key="head")
 if said := model_view.sentence(row):
     figure(said, key="finding")
+base = model_view.parent(board, row)
 steps = [links.link("Compare with another model", "compare", runs=run_id)]
+if base is not None:
+    both = f"{base['run_id']},{run_id}"
+    changed = links.link("What changed with alignment", "compare", runs=both, track=pairs.track_query(row))
+    steps += [changed, links.link("All methods of alignment", "alignment")]
 if evidence_found.parts and not reported:
     steps.append(links.link("Read its answers", "answers", run=run_id))
+trying = tried.way(row)
+if trying.model:
+    words = "Try this model, through a provider" if trying.served else "Try this model"
+    steps.append(links.link(words, "try", model=trying.model))
 steps.append(links.link(f"All models on {about(track).name}", "", track=pairs.track_query(row)))
-figure(f'<nav class="steps" aria-label="From here">{"".join(steps)}</nav>', key="steps")
+why_not = f'<p class="quiet">{escape(trying.why)}</p>' if trying.why else ""
+figure(f'<nav class="steps" aria-label="From here">{"".join(steps)}</nav>{why_not}', key="steps")
 if reported:
     st.info(
         "These figures were taken from a paper. There are no answers behind them here, so they have no "
@@ -97,6 +111,19 @@ for place, (chart, lines) in enumerate(zip(shown.charts, model_view.by_category(
             ),
             key=f"by_category_{place}" if place else "by_category",
         )
+        downloads.picture(
+            partial(
+                svg.dumbbells,
+                lines,
+                title=f"{chart.title.rstrip('?')}, by category? {tables.name(row)}",
+                axis=f"{chart.axis}; bars around a mark are 95% intervals for these concepts",
+                ends=chart.ends,
+                between=chart.between,
+                foot=svg.foot(board, [f"track {about(track).name}", "1 model", f"run {run_id[:12]}"]),
+            ),
+            f"ucbench-{run_id}-{chart.keys[0]}",
+            key=f"figure_{place}",
+        )
 
 concepts = model_view.by_concept(board, row) if shown.heat else []
 if concepts:
@@ -118,7 +145,6 @@ if others:
     if len(others) > model_view.MOST_RUNS:
         st.caption(f"The latest {model_view.MOST_RUNS} of {count(len(others))} other runs.")
 
-base = model_view.parent(board, row)
 if base is not None:
     st.header("What changed with alignment?", anchor=False)
     figure(compare_view.alignment(base, row), key="alignment")

@@ -226,7 +226,7 @@ def open_app() -> Callable[..., Any]:
     """Open a page under AppTest: open_app("app_pages/concepts.py", concept="gun-violence")."""
     from streamlit.testing.v1 import AppTest
 
-    def opened(page: str | None = None, **query: str) -> Any:
+    def opened(page: str | None = None, /, **query: str) -> Any:
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
         if page is not None:
             app.run()  # before it, the frame knows no pages

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -22,7 +22,9 @@ from ucbench.site import (
     heat,
     links,
     paging,
+    svg,
     tables,
+    tried,
 )
 from ucbench.site.answers_data import Sheet, Told
 from ucbench.site.board_data import LoadedBoard
@@ -41,8 +43,11 @@ from ucbench.site.concept_data import (
     models,
 )
 from ucbench.site.heat import HeatModel, HeatRow, HeatSection, Scale
+from ucbench.site.shared import track_name
 from ucbench.site.spread import spread
 from ucbench.site.track_views import Chart, view
+from ucbench.site.trial import here as trial_here
+from ucbench.site.trial.models import Choice
 from ucbench.site.url import linked
 
 if TYPE_CHECKING:
@@ -83,6 +88,27 @@ def heat_map(
     chosen: str | None,
 ) -> str:
     """The heat map of one score over the models `runs`, which are numbered from `first` on."""
+    sections, heads = _sections(board, track, key, category, runs, first)
+    return heat.heat_map(
+        sections, heads, scale=scale(key), title=KEYS[key].title, unit=KEYS[key].definition, chosen=chosen
+    )
+
+
+def heat_svg(board: LoadedBoard, track: str, key: str, category: str, runs: Sequence[str], first: int) -> str:
+    """The same map as an SVG file."""
+    sections, heads = _sections(board, track, key, category, runs, first)
+    n = sum(len(section.rows) for section in sections)
+    of = [f"track {track_name(track)}", svg.n_of(n, "concept"), svg.n_of(len(heads), "model")]
+    return svg.heat_map(
+        sections, heads, scale=scale(key), title=f"{KEYS[key].title}, concept by concept",
+        unit=KEYS[key].definition, foot=svg.foot(board, of),
+    )  # fmt: skip
+
+
+def _sections(
+    board: LoadedBoard, track: str, key: str, category: str, runs: Sequence[str], first: int
+) -> tuple[list[HeatSection], list[HeatModel]]:
+    """The blocks of the map and its columns."""
     every, known = catalogue(board, track), models(board, track)
     by_concept = aligned(board.matrix("concept", key, runs), tuple(every.by_id))
     by_category = aligned(board.matrix("category", key, runs), tuple(every.categories))
@@ -103,9 +129,7 @@ def heat_map(
         HeatModel(number, known.labels[run_id], model_link(known, run_id))
         for number, run_id in enumerate(runs, start=first)
     ]
-    return heat.heat_map(
-        sections, heads, scale=scale(key), title=KEYS[key].title, unit=KEYS[key].definition, chosen=chosen
-    )
+    return sections, heads
 
 
 def _cells(values: NDArray[np.float64]) -> tuple[float | None, ...]:
@@ -295,10 +319,15 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
         return
     page = paging.current(len(places), LINES, key="page", scope=(card.id, order, tuple(only)))
     here = frozenset(answers_data.here(answers_data.sources(board, track)))
+    tries = trial_here.models()[0]
+    of = [
+        f"track {track_name(track)}",
+        f"models {count(page.start + 1)}–{count(page.stop)} of {count(page.total)}",
+    ]
     for number, chart in enumerate(shown):
         if len(shown) > 1:
             st.caption(chart.title)
-        lines = [_line(known, columns, chart, place, card, here) for place in places[page.slice]]
+        lines = [_line(known, columns, chart, place, card, here, tries) for place in places[page.slice]]
         figure(
             charts.dumbbells(
                 lines,
@@ -308,6 +337,19 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
                 between=chart.between,
             ),
             key=f"concept_dumbbells_{number}" if number else "concept_dumbbells",
+        )
+        downloads.picture(
+            partial(
+                svg.dumbbells,
+                lines,
+                title=f"{card.title}: {chart.title[:1].lower()}{chart.title[1:]}",
+                axis=f"{chart.axis}; bars around a mark are 95% intervals",
+                ends=chart.ends,
+                between=chart.between,
+                foot=svg.foot(board, of),
+            ),
+            f"ucbench-{track.replace(MARK, '-')}-{card.id}-{chart.keys[0]}",
+            key=f"figure_{number}",
         )
     paging.pager(page, "Models", key="page")
     downloads.buttons(
@@ -323,6 +365,7 @@ def _line(
     place: int,
     card: ConceptCard,
     here: frozenset[str],
+    tries: Mapping[str, Choice],
 ) -> Dumbbell:
     run_id = known.ids[place]
     row = known.rows[run_id]
@@ -336,19 +379,14 @@ def _line(
         )
         if part
     )
-    ways = [links.link("try it", "try", about=card.id, model=_tried(row))]
-    if run_id in here:
-        ways.insert(0, links.link("answers", "answers", concept=card.id, run=run_id))
-    more = f'<span class="quiet more">{" · ".join(ways)}</span>'
+    ways = [links.link("answers", "answers", concept=card.id, run=run_id)] if run_id in here else []
+    if (trying := tried.way(row, tries)).model:
+        ways.append(links.link("try it", "try", about=card.id, model=trying.model))
+    more = f'<span class="quiet more">{" · ".join(ways)}</span>' if ways else ""
     return Dumbbell(
         known.labels[run_id], read[0], read[1] if len(read) > 1 else Reading(), note,
         link=model_link(known, run_id), more=more,
     )  # fmt: skip
-
-
-def _tried(row: Row) -> str:
-    """The name by which a model would be tried: an adapter made here goes by its own."""
-    return str(row["model"]) if absent(row.get("adapter")) else str(row["adapter"]).partition("@")[0]
 
 
 def _concept_rows(
@@ -390,6 +428,7 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
         figure(charts.note(f"{names[run_id]} was not asked about it."), key="why_told")
         return
     source = found[run_id]
+    trying = tried.way(source.row)
     html = (
         why_told(why, answers_view.link_to_model(names[run_id], str(source.row["run_id"])))
         + answers_view.answers(
@@ -401,7 +440,12 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
         )
         + f'<p class="ways">{links.link("All its answers about it", "answers", concept=card.id, run=run_id)} '
         + f"{links.link('Those that are wrong', 'answers', concept=card.id, run=run_id, verdict='wrong')} "
-        + f"{links.link('Try it on this model', 'try', about=card.id, model=_tried(source.row))}</p>"
+        + (
+            links.link("Try it on this model", "try", about=card.id, model=trying.model)
+            if trying.model
+            else ""
+        )
+        + "</p>"
     )
     figure(html, key="why")
 

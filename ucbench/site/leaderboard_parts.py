@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from ucbench.format import absent, count
+from ucbench.metrics.keys import KEYS
 from ucbench.restricted import MARK
 from ucbench.site import charts as drawings
-from ucbench.site import findings, own_weights, seen_charts, tables
+from ucbench.site import compare_view, downloads, findings, own_weights, seen_charts, svg, tables, ticked
 from ucbench.site.board_data import LoadedBoard
 from ucbench.site.columns import Column, Fact, Row
 from ucbench.site.component import figure
@@ -24,10 +26,11 @@ from ucbench.site.leaderboard_view import (
     Scope,
     Table,
     categories,
+    run_ids,
 )
 from ucbench.site.shared import PROVENANCES, track_name, unknown_choice
 from ucbench.site.track_views import Chart, view
-from ucbench.site.url import linked, linked_many
+from ucbench.site.url import linked, linked_flag, linked_many, linked_share, linked_text
 from ucbench.taxonomy import Category
 from ucbench.taxonomy import categories as taxonomy
 from ucbench.tracks.about import about
@@ -96,7 +99,8 @@ def _scoring_note(shown: Table) -> str:
     if not set(_BOTH_WAYS) & {column.key for column in shown.columns}:
         return ""
     said = (
-        "Strict scoring: in perception and both alignments a question without an answer counts as wrong."
+        "Strict scoring: in perception, both alignments and their gap a question without an answer counts as "
+        "wrong; other shares are of what was answered."
         if shown.scope.strict
         else "The paper's scoring: a question without an answer is dropped; strictly it counts as wrong."
     )
@@ -154,21 +158,22 @@ def _comparable(shown: Table) -> list[Row]:
     ]
 
 
-def charts(shown: Table) -> None:
-    """Image against text by model; perception against alignment where the track has both."""
+def charts(board: LoadedBoard, shown: Table) -> None:
+    """Image against text by model; any two scores against each other where the track has more than one."""
     chosen = "gap"
-    keys = {column.key for column in shown.columns}
-    if {"perception", "image_alignment"} <= keys and view(shown.scope.track).charts:
-        told = {"gap": "Image against text", "seen": "Seen against judged"}
+    scores = {column.key: column for column in shown.columns}
+    if len(scores) > 1 and view(shown.scope.track).charts:
+        usual = set(seen_charts.USUAL) <= scores.keys()
+        told = {
+            "gap": "Image against text" if usual else "Model by model",
+            "seen": "Seen against judged" if usual else "Score against score",
+        }
         chosen = linked(
             st.segmented_control, "Chart", list(told), key="chart", default="gap", required=True,
             format_func=told.__getitem__, label_visibility="collapsed",
         ) or "gap"  # fmt: skip
     if chosen == "seen":
-        st.header("Who sees the concept, and calls it safe?", anchor=False)
-        html, said = _seen(shown)
-        figure(html, key="perceived")
-        st.caption(said)
+        _score_against_score(board, shown, scores)
         return
     for place, chart in enumerate(view(shown.scope.track).charts):
         html, n = _dumbbells(shown, chart)
@@ -178,12 +183,50 @@ def charts(shown: Table) -> None:
         figure(html, key=f"dumbbells_{place}" if place else "dumbbells")
         if n > MOST_LINES:
             st.caption(f"The first {MOST_LINES} of {count(n)} models in the board's order.")
+        downloads.picture(
+            partial(_dumbbells_svg, board, shown, chart), f"ucbench-{file_name(shown)}-{chart.keys[0]}",
+            key=f"figure_{place}",
+        )  # fmt: skip
+
+
+def _score_against_score(board: LoadedBoard, shown: Table, scores: Mapping[str, Column]) -> None:
+    keys = list(scores)
+    usual = seen_charts.USUAL if set(seen_charts.USUAL) <= scores.keys() else (keys[0], keys[1])
+    title = st.container()
+    x, y = usual
+    with st.container(horizontal=True, gap="small", key="axes"):
+        x = linked(
+            st.selectbox, "Across", keys, key="x", default=x, width=240,
+            format_func=lambda key: scores[key].head,
+        ) or x  # fmt: skip
+        y = linked(
+            st.selectbox, "Up", keys, key="y", default=y, width=240, format_func=lambda key: scores[key].head
+        ) or y  # fmt: skip
+    heading = _seen_title(shown, x, y)
+    title.header(heading, anchor=False)
+    html, said = _seen(shown, x, y)
+    figure(html, key="perceived")
+    st.caption(said)
+    downloads.picture(
+        partial(_seen_svg, board, shown, x, y), f"ucbench-{file_name(shown)}-{x}-{y}", key="figure_seen"
+    )
+
+
+def _seen_title(shown: Table, x: str, y: str) -> str:
+    if (x, y) == seen_charts.USUAL:
+        return "Who sees the concept, and calls it safe?"
+    first, second = (shown.by_key[key].head for key in (x, y))
+    return f"{first} against {second[:1].lower()}{second[1:]}"
+
+
+def _lines(shown: Table, chart: Chart) -> list[drawings.Dumbbell]:
+    order = shown.order(shown.columns[0].key)
+    return findings.lines([shown.rows[place] for place in order], chart)
 
 
 @lru_cache(maxsize=64)
 def _dumbbells(shown: Table, chart: Chart) -> tuple[str, int]:
-    order = shown.order(shown.columns[0].key)
-    lines = findings.lines([shown.rows[place] for place in order], chart)
+    lines = _lines(shown, chart)
     if not lines:
         return "", 0
     first = lines[:MOST_LINES]
@@ -197,21 +240,68 @@ def _dumbbells(shown: Table, chart: Chart) -> tuple[str, int]:
     return html, len(lines)
 
 
-@lru_cache(maxsize=16)
-def _seen(shown: Table) -> tuple[str, str]:
+def _dumbbells_svg(board: LoadedBoard, shown: Table, chart: Chart) -> str:
+    lines = _lines(shown, chart)
+    first = lines[:MOST_LINES]
+    n = f"{count(len(first))} of {count(len(lines))} models" if len(lines) > len(first) else None
+    return svg.dumbbells(
+        first,
+        title=chart.title,
+        axis=f"{chart.axis}; {findings.bars(first)}",
+        ends=chart.ends,
+        between=chart.between,
+        foot=svg.foot(board, [_scope_words(shown), n or svg.n_of(len(first), "model")]),
+    )
+
+
+def _scope_words(shown: Table) -> str:
+    """What the figures of a file are of."""
+    scope = shown.scope
+    parts = [
+        f"track {track_name(scope.track)}",
+        "" if scope.category is None else _category(scope.category).name,
+    ]
+    return ", ".join([part for part in parts if part] + (["strict scoring"] if scope.strict else []))
+
+
+def _marks(shown: Table, x: str, y: str) -> tuple[list[seen_charts.Mark], seen_charts.Axes]:
     marks = [
         seen_charts.Mark(
             tables.name(row),
             str(row["run_id"]),
-            findings.readings(row, "perception"),
-            findings.readings(row, "image_alignment"),
+            findings.readings(row, x),
+            findings.readings(row, y),
             absent(row.get("rank_low")),
         )
         for row in (shown.rows[place] for place in shown.order(shown.columns[0].key))
         if row["provenance"] != "reported"
     ]
-    html = seen_charts.perceived(marks, label="Perception against image alignment by model")
-    return html, seen_charts.sentence(marks)
+    if (x, y) == seen_charts.USUAL and not shown.scope.strict:
+        return marks, seen_charts.SEEN_JUDGED
+    heads = [shown.by_key[key].head for key in (x, y)]
+    axes = seen_charts.Axes(
+        seen_charts.axis(x, heads[0], [mark.x for mark in marks]),
+        seen_charts.axis(y, heads[1], [mark.y for mark in marks]),
+    )
+    return marks, axes
+
+
+@lru_cache(maxsize=16)
+def _seen(shown: Table, x: str, y: str) -> tuple[str, str]:
+    marks, axes = _marks(shown, x, y)
+    label = f"{KEYS[x].title} against {KEYS[y].title.lower()} by model"
+    return seen_charts.perceived(marks, label=label, axes=axes), seen_charts.sentence(marks, axes)
+
+
+def _seen_svg(board: LoadedBoard, shown: Table, x: str, y: str) -> str:
+    marks, axes = _marks(shown, x, y)
+    n = len(seen_charts.drawn(marks))
+    return svg.scatter(
+        marks,
+        axes,
+        title=_seen_title(shown, x, y),
+        foot=svg.foot(board, [_scope_words(shown), svg.n_of(n, "model")]),
+    )
 
 
 def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column], list[Fact]]:
@@ -220,16 +310,16 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
     usual = YOURS if own else shown.columns[0].key
     heads = {key: column.head for key, column in shown.by_key.items()} | {YOURS: "Your score"}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        search = st.text_input(
-            "Find a model", key="q", type="search", placeholder="part of a name", live=True,
-            bind="query-params", width=260, max_chars=100,
+        search = linked_text(
+            "Find a model", key="q", type="search", placeholder="part of a name", live=True, width=260,
+            max_chars=100,
         )  # fmt: skip
         sort = linked(
             st.selectbox, "Sort by", keys, key="sort", default=usual, width=240,
             format_func=heads.__getitem__,
         ) or usual  # fmt: skip
         with st.popover("Filter", icon=":material/tune:"):
-            reverse = st.toggle("Worst first", key="worst_first", bind="query-params")
+            reverse = linked_flag(st.toggle, "Worst first", key="worst_first")
             provenance = _many("Provenance", "provenance", shown.options("provenance", PROVENANCES), {})
             families = _many("Family", "family", shown.families(), {UNKNOWN: "not known"})
             sizes = _many(
@@ -237,18 +327,15 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
                 {key: words for key, (words, _) in SIZES.items()},
             )  # fmt: skip
             weights = _many("Weights", "access", shown.options("weights", list(WEIGHTS)), WEIGHTS)
-            coverage = st.slider(
-                "Minimum coverage", 0.0, 1.0, 0.0, 0.05, key="coverage", bind="query-params",
-                help=shown.by_key["coverage"].help,
-            )  # fmt: skip
+            coverage = linked_share(
+                st.slider, "Minimum coverage", key="coverage", step=0.05, help=shown.by_key["coverage"].help
+            )
         with st.popover("Columns", icon=":material/view_column:"):
             chosen = linked_many(
                 st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default,
                 selection_mode="multi", format_func=heads.__getitem__,
             )  # fmt: skip
-    filters = Filters(
-        search or "", tuple(provenance), tuple(families), tuple(sizes), tuple(weights), float(coverage)
-    )
+    filters = Filters(search, tuple(provenance), tuple(families), tuple(sizes), tuple(weights), coverage)
     columns, facts = shown.chosen(chosen)
     return sort, reverse, filters, columns, facts
 
@@ -268,16 +355,55 @@ def _many(label: str, key: str, options: Sequence[str], names: Mapping[str, str]
     )  # fmt: skip
 
 
-def sorted_by(shown: Table, sort: str, *, reverse: bool) -> Callable[[str], None]:
-    """What a pressed column head does: sorts by it; pressed again, the other way round."""
+def pressed(shown: Table, sort: str, known: Collection[str], *, reverse: bool) -> Callable[[str], None]:
+    """What a press in the table does: a column head sorts by it, pressed again the other way round.
+
+    Ticks and the bar below choose among the runs `known`.
+    """
 
     def choose(what: str) -> None:
         action, _, key = what.partition(":")
         if action == "sort" and (key in shown.by_key or key == YOURS):
             st.session_state["worst_first"] = key == sort and not reverse
             st.session_state["sort"] = key
+        else:
+            ticked.press(what, known)
 
     return choose
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The runs that are ticked, where their rows stand, and what they are called."""
+
+    runs: tuple[str, ...] = ()
+    keep: ticked.Keep = ""
+    names: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+
+
+def chosen(board: LoadedBoard, track: str) -> Chosen:
+    """What is ticked, as the address says."""
+    runs, keep = ticked.ticked(run_ids(board, track))
+    rows = [row for row in map(board.row, runs) if row is not None]
+    return Chosen(tuple(runs), keep, compare_view.labels(rows))
+
+
+def arranged(
+    shown: Table, order: NDArray[np.intp], kept: NDArray[np.bool_], mine: Chosen
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows that stand on top of every page, and those that are turned, of an order and a filter.
+
+    Rows that are to be kept in sight are so whatever the filter says.
+    """
+    import numpy as np
+
+    places = [shown.places[run_id] for run_id in mine.runs if run_id in shown.places]
+    ticks = np.isin(order, places)
+    if mine.keep == "only":
+        return order[:0], order[ticks]
+    if mine.keep == "top":
+        return order[ticks], order[kept[order] & ~ticks]
+    return order[:0], order[kept[order]]
 
 
 def rows(
@@ -289,10 +415,17 @@ def rows(
     *,
     reverse: bool,
     yours: NDArray[np.float64] | None,
+    mine: Chosen | None = None,
+    on_top: int = 0,
 ) -> str:
-    """The rows of a page of the table as HTML; what many ask for is written once."""
+    """The rows of a page of the table as HTML; what many ask for is written once.
+
+    `mine` puts a tick before each row, and the bar below them; the first `on_top` are kept there.
+    """
     own = None if yours is None else tuple(yours[here].tolist())
-    return _written(shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own)
+    return _written(
+        shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own, mine, on_top
+    )
 
 
 @lru_cache(maxsize=64)
@@ -304,25 +437,44 @@ def _written(
     sort: str,
     reverse: bool,
     yours: tuple[float, ...] | None,
+    mine: Chosen | None,
+    on_top: int,
 ) -> str:
-    groups = [int(shown.group[place]) for place in here]
-    # Where all rows were asked the same there is nothing to tell apart.
-    heads = {
-        n: shown.groups[group]
-        for n, group in enumerate(groups)
-        if shown.groups[group] and len(shown.groups) > 1 and (n == 0 or group != groups[n - 1])
-    }
     named = shown.by_key[sort].head if sort in shown.by_key else "your score"
+    found = [shown.rows[place] for place in here]
     drawn = tables.Drawn(
         sort=sort,
         reverse=reverse,
         caption=f"{len(here)} of {len(shown)} rows, sorted by {named}",
         ranks=shown.has_ranks,
         facts=facts,
-        heads=heads,
+        heads=_heads(shown, here, on_top),
         yours=yours,
+        ticks={}
+        if mine is None
+        else {
+            run_id: ticked.box(run_id, tables.name(row), mine.runs)
+            for run_id, row in ((str(row["run_id"]), row) for row in found)
+        },
     )
-    return tables.board([shown.rows[place] for place in here], columns, drawn)
+    html = tables.board(found, columns, drawn)
+    return html if mine is None else html + ticked.bar(mine.runs, mine.names, shown.scope.track, mine.keep)
+
+
+def _heads(shown: Table, here: Sequence[int], on_top: int) -> dict[int, str]:
+    """Sentences above rows, by their place: what is kept on top, and what was asked otherwise."""
+    groups = [int(shown.group[place]) for place in here]
+    heads = {}
+    if on_top:
+        apart = any(shown.groups[group] for group in groups[:on_top]) and len(shown.groups) > 1
+        heads[0] = "Chosen by you" + (", of whom some were asked otherwise: not comparable" if apart else "")
+        heads[on_top] = "The others"
+    for n in range(on_top, len(groups)):
+        # Where all rows were asked the same there is nothing to tell apart.
+        told = shown.groups[groups[n]]
+        if told and len(shown.groups) > 1 and (n == on_top or groups[n] != groups[n - 1]):
+            heads[n] = told
+    return {n: told for n, told in heads.items() if n < len(groups)}
 
 
 def file_name(shown: Table) -> str:

@@ -20,6 +20,8 @@ from ucbench.restricted import MARK
 from ucbench.site.board_data import LoadedBoard, cells_of, joined_runs
 from ucbench.site.columns import (
     BY_KEY,
+    GAP,
+    GAP_OF,
     Column,
     Fact,
     Row,
@@ -119,6 +121,11 @@ class Table:
         """Everything that can be a column, by its key."""
         scores: dict[str, Column | Fact] = {column.key: column for column in self.columns}
         return scores | {fact.key: fact for fact in self.facts}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Run -> the place of its row."""
+        return {str(row["run_id"]): place for place, row in enumerate(self.rows)}
 
     @cached_property
     def default(self) -> tuple[str, ...]:
@@ -259,6 +266,12 @@ def band(parameters: Any) -> str:
     return next(name for name, (_, end) in SIZES.items() if float(parameters) < end)
 
 
+@lru_cache(maxsize=16)
+def run_ids(board: LoadedBoard, track: str) -> frozenset[str]:
+    """The runs of a track's rows, however they are scored."""
+    return frozenset(str(row["run_id"]) for row in _rows(board, Scope(track)))
+
+
 @lru_cache(maxsize=64)
 def table(board: LoadedBoard, scope: Scope) -> Table:
     """The rows of a scope, scored its way."""
@@ -331,7 +344,18 @@ def _strictly(row: Row) -> Row:
         if strict_key(key) != key
         for part in _PARTS
     }
+    changed |= _strict_gap(changed)
     return {**row, **changed}
+
+
+def _strict_gap(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The gap of two strict alignments. How they vary together the board does not say: no interval."""
+    text, image = (scores.get(key) for key in GAP_OF)
+    known = not absent(text) and not absent(image)
+    gap = float(text) - float(image) if known else None  # type: ignore[arg-type]
+    coverage = [scores.get(f"{key}_coverage") for key in GAP_OF]
+    least = None if any(absent(one) for one in coverage) else min(coverage)  # type: ignore[type-var]
+    return {GAP: gap, f"{GAP}_low": None, f"{GAP}_high": None, f"{GAP}_coverage": least}
 
 
 def _within(board: LoadedBoard, rows: Sequence[Row], scope: Scope) -> list[Row]:
@@ -350,6 +374,11 @@ def _within(board: LoadedBoard, rows: Sequence[Row], scope: Scope) -> list[Row]:
                 for n in (found.value[place, at], found.low[place, at], found.high[place, at])
             ]  # fmt: skip
             change |= zip((key.key, f"{key.key}_low", f"{key.key}_high"), numbers, strict=True)
+        if scope.strict and key.key == GAP:
+            for change in changes:
+                change |= {
+                    name: value for name, value in _strict_gap(change).items() if name != f"{GAP}_coverage"
+                }
     standing = _standings(board, scope.category or "")
     kept: list[Row] = []
     for row, change in zip(rows, changes, strict=True):

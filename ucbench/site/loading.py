@@ -117,11 +117,17 @@ _LOADING = threading.RLock()
 
 
 def _state(both: Stores) -> str:
-    """A digest of everything that the joined board depends on: all records, and the board in `runs`."""
+    """A digest of everything that the joined board depends on: all own records, and both boards.
+
+    Of published runs their board's manifest tells: to look at a thousand records takes as long as all else
+    that a page does. Where there is none, the records are looked at.
+    """
     state = hashlib.sha256()
-    records = [run.folder / RECORD for store in (both.results, both.runs) for run in find(store)]
+    published_board = both.results / boards.MANIFEST
+    stores = (both.runs,) if published_board.is_file() else (both.results, both.runs)
+    records = [run.folder / RECORD for store in stores for run in find(store)]
     try:
-        for path in [*records, both.runs / boards.MANIFEST]:
+        for path in [*records, published_board, both.runs / boards.MANIFEST]:
             state.update(f"{path}\0{_content(path) if path.is_file() else ''}\0".encode())
     except OSError as error:
         raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
@@ -173,6 +179,11 @@ def _load(folder: Path, digest: str) -> LoadedBoard:
     """Keyed by the manifest's digest: a board that was built anew is read anew."""
     try:
         return shaped(boards.load_tables(folder), digest)
+    except boards.NewerBoardError as error:
+        raise StoreError(
+            f"The board in {folder.name}/ was made by a newer version of ucbench than the one that serves "
+            "this site; update the site."
+        ) from error
     except StoreError as error:
         raise StoreError(
             f"The board in {folder.name}/ is damaged; make it anew with `ucbench board build`."

@@ -12,6 +12,8 @@ import streamlit as st
 
 #: Where the frame says which page is shown.
 PAGE = "page"
+#: What is remembered of where a visitor was: the page of a choice that goes along, the place in a list.
+_ALONG = ("page:", "paging:")
 
 
 def linked(
@@ -42,11 +44,7 @@ def linked(
         state[key] = default
     chosen: str | None = widget(label, options, key=key, **rest)
     wanted = None if chosen == default else chosen
-    if wanted != told:
-        if wanted is None:
-            del st.query_params[key]
-        else:
-            st.query_params[key] = wanted
+    tell(key, wanted)
     state[seen] = wanted
     return chosen
 
@@ -78,11 +76,7 @@ def linked_many(
     chosen: list[str] = list(widget(label, options, key=key, **rest))
     usual = frozenset(chosen) == frozenset(default) & known
     wanted = None if usual else ",".join(chosen) or "none"
-    if wanted != told:
-        if wanted is None:
-            del st.query_params[key]
-        else:
-            st.query_params[key] = wanted
+    tell(key, wanted)
     state[seen] = wanted
     return chosen
 
@@ -98,11 +92,64 @@ def linked_text(label: str, *, key: str, max_chars: int, **rest: Any) -> str:
     if field not in state or told != state.get(seen):
         state[field] = (told or "")[:max_chars]
     typed: str = st.text_input(label, key=field, max_chars=max_chars, **rest) or ""
-    wanted = typed or None
-    if wanted != told:
-        if wanted is None:
-            del st.query_params[key]
-        else:
-            st.query_params[key] = wanted
-    state[seen] = wanted
+    tell(key, typed or None)
+    state[seen] = typed or None
     return typed
+
+
+def linked_flag(widget: Callable[..., Any], label: str, *, key: str, **rest: Any) -> bool:
+    """Show a switch that is the query parameter `key`: `true` when it is on, else nothing."""
+    state, seen = st.session_state, f"url:{key}"
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = told == "true"
+    on = bool(widget(label, key=key, **rest))
+    wanted = "true" if on else None
+    tell(key, wanted)
+    state[seen] = wanted
+    return on
+
+
+def linked_share(widget: Callable[..., Any], label: str, *, key: str, step: float, **rest: Any) -> float:
+    """Show a slider from 0 to 1 that is the query parameter `key`; 0 is the default and stays out of it.
+
+    What is no number of that range counts as the default; others are moved to the nearest step.
+    """
+    state, seen = st.session_state, f"url:{key}"
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = _share(told, step)
+    value = float(widget(label, 0.0, 1.0, step=step, key=key, **rest))
+    wanted = f"{value:g}" if value > 0 else None
+    tell(key, wanted)
+    state[seen] = wanted
+    return value
+
+
+def _share(told: str | None, step: float) -> float:
+    try:
+        value = float(told or 0)
+    except ValueError:
+        return 0.0
+    return round(round(value / step) * step, 6) if 0 <= value <= 1 else 0.0
+
+
+def tell(key: str, wanted: str | None) -> None:
+    """Make the address say `wanted` for `key`; None takes it out."""
+    if wanted == st.query_params.get(key):
+        return
+    if wanted is None:
+        del st.query_params[key]
+    else:
+        st.query_params[key] = wanted
+
+
+def follow() -> None:
+    """A link of ours was pressed: its address says it all, and nothing comes along from where it was pressed.
+
+    Else a choice that goes with the visitor, or a list that begins anew with another filter, would show
+    something else than the same address opened by somebody else.
+    """
+    for key in list(st.session_state):
+        if str(key).startswith(_ALONG):
+            del st.session_state[key]
