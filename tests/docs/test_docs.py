@@ -39,7 +39,8 @@ def blocks() -> Iterator[Block]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in BLOCK.finditer(text):
-            lines = [line.strip() for line in found.group(3).splitlines()]
+            whole = re.sub(r"\\\n\s*", "", found.group(3))  # a command may go on in the next line
+            lines = [line.strip() for line in whole.splitlines()]
             commands = tuple(line for line in lines if line and not line.startswith("#"))
             yield Block(page, text[: found.start(2)].count("\n") + 1, found.group(1), commands)
 
