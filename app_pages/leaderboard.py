@@ -24,7 +24,7 @@ board = board_or_note()
 if board is None:
     done()
 
-with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+with st.container(key="scope_choices", horizontal=True, vertical_alignment="bottom", gap="small"):
     track = choose_track(board)
     category = leaderboard_parts.choose_category(board, track)
     strict = leaderboard_parts.choose_scoring(track)

@@ -1,4 +1,4 @@
-"""An address says all of a view: a link to it, pressed inside a visit, shows what a fresh visit would show."""
+"""An address says all of a view: a link to it, pressed within a visit, shows what a fresh visit would show."""
 
 from __future__ import annotations
 
@@ -69,9 +69,7 @@ def view(app: Any, read: Figures) -> dict[str, Any]:
         f"figure {key}": html for key, html in read(app).items() if key not in NOT_OF_THE_VIEW
     }
     for kind in ("text_input", "selectbox", "slider", "toggle", "multiselect", "caption", "header", "info"):
-        found = [
-            (getattr(one, "label", ""), one.value) for one in app.get(kind) if hasattr(one, "value")
-        ]
+        found = [(getattr(one, "label", ""), one.value) for one in app.get(kind) if hasattr(one, "value")]
         told[kind] = found
     told["address"] = {key: app.query_params[key] for key in sorted(app.query_params)}
     return told

@@ -276,18 +276,13 @@ def test_every_mark_is_a_link_that_says_its_figures() -> None:
 )
 def test_names_hide_no_other_name(found: list[tuple[float, float, int]], size: str) -> None:
     marks = [mark("x" * long, seen, judged) for seen, judged, long in found]
-    placed = seen_charts._placed(marks, size)
     width, height = seen_charts._SIZES[size]
     boxes = []
-    for place, style in placed.items():
-        parts = dict(part.split(":", 1) for part in style.split(";"))
+    for place, spot in seen_charts.placed(marks, size).items():
         x, y = found[place][0] * width, found[place][1] * height
         long = seen_charts._LETTER * len(seen_charts._short(marks[place].name, size))
-        left = x + 10 if "left" in parts and "calc" in parts["left"] else x - 10 - long
-        if "transform" in parts:
-            left = x - long / 2
-        offset = float(parts["bottom"].rsplit("%", 1)[1].strip(" )px+").replace("- ", "-").replace("+ ", ""))
-        boxes.append((left, y + offset, left + long, y + offset + 15))
+        left = {"right": x + 10, "left": x - 10 - long, "middle": x - long / 2}[spot.side]
+        boxes.append((left, y + spot.up, left + long, y + spot.up + 15))
     for i, one in enumerate(boxes):
         for other in boxes[i + 1 :]:
             across = min(one[2], other[2]) - max(one[0], other[0])

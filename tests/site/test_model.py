@@ -198,9 +198,9 @@ def test_an_unknown_run_leads_to_a_search(open_app: App, read_figures: Figures) 
     app = open_app(PAGE, run="nothing")
     assert "no run of this id" in app.info[0].value
     assert "embedded:tiny-vlm" in read_figures(app)["found"]
-    app.text_input(key="q").set_value("LARGE acme").run()
+    app.text_input(key="text:q").set_value("LARGE acme").run()
     assert read_figures(app)["found"].count("<li>") == 5  # a track each
-    app.text_input(key="q").set_value("nobody").run()
+    app.text_input(key="text:q").set_value("nobody").run()
     assert "No model fits" in app.info[1].value
     assert not open_app(PAGE).info
 

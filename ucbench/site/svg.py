@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ucbench import __version__
 from ucbench.format import MISSING, count, escape, fraction, interval
+from ucbench.metrics.keys import KEYS
 from ucbench.site.charts import IMAGE_AND_TEXT, Dumbbell, End, Reading
 from ucbench.site.heat import HeatModel, HeatSection, Scale, full_tint
 from ucbench.site.score_table import APART, NOT_APART, Pair, widest
@@ -252,7 +253,7 @@ def heat_map(
 ) -> str:
     """The map of `ucbench.site.heat`: a row a concept, a column a model by its number."""
     cell, step, names = 52.0, 22.0, 300.0
-    width = max(640.0, 2 * _EDGE + names + cell * len(models))
+    width = max(760.0, 2 * _EDGE + names + cell * len(models))
     left, y = _EDGE + names, 0.0
     out = [text(_EDGE, 10, unit, size=12, colour=_GREY, longest=width - 2 * _EDGE)]
     ends = ("−1: images are judged more strictly", "+1: words are") if scale == "gap" else ("0", "1")
@@ -351,8 +352,9 @@ def differences(
 
 def _difference(pair: Pair, x: Callable[[float], float], y: float, left: float, right: float) -> list[str]:
     out = [text(_EDGE, y + 5, pair.name, size=13.5, longest=240), _line(left, y, right, y)]
+    signed = pair.signed or (bool(pair.key) and KEYS[pair.key].signed)
     for at, one in ((330.0, pair.reference), (395.0, pair.other)):
-        said = interval(one.low, one.high) if one.is_range else fraction(one.value, signed=pair.signed)
+        said = interval(one.low, one.high) if one.is_range else fraction(one.value, signed=signed)
         out.append(text(at, y + 5, said, size=13.5, anchor="end"))
     if pair.contrast is None:
         return out

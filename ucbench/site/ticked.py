@@ -67,7 +67,7 @@ def box(run_id: str, name: str, chosen: Sequence[str]) -> str:
     state = " checked" if on else " disabled" if len(chosen) >= MOST else ""
     why = f' title="{MOST} models at most can be compared"' if state == " disabled" else ""
     return (
-        f'<label class="tick"{why}><input type="checkbox" data-choose="row:{escape(run_id)}"{state} '
+        f'<label class="choice"{why}><input type="checkbox" data-choose="row:{escape(run_id)}"{state} '
         f'aria-label="Choose {escape(name)} to compare"></label>'
     )
 

@@ -32,13 +32,16 @@ def linked(
     not among the options counts as the default and is removed. A choice that is the same `everywhere` goes
     with the visitor to the next page, whose address says nothing of it yet.
     """
-    state, seen, place = st.session_state, f"url:{key}", f"page:{key}"
+    state, seen, place, before = st.session_state, f"url:{key}", f"page:{key}", f"default:{key}"
     told = st.query_params.get(key)
+    # Whoever has the default keeps it when it becomes another one.
+    other_default = told is None and state.get(seen) is None and state.get(before, default) != default
+    state[before] = default
     came_along = everywhere and state.get(place) not in (None, state.get(PAGE))
     state[place] = state.get(PAGE)
     if came_along and told is None and state.get(seen) in options:
         state[key] = state[seen]
-    elif key not in state or told != state.get(seen):
+    elif key not in state or told != state.get(seen) or other_default:
         state[key] = told if told in options else default
     elif state[key] is not None and state[key] not in options:
         state[key] = default
