@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +177,12 @@ def test_upload_and_try_work_in_a_frame_of_another_origin(
             assert SECRET not in page.content()
         note("after a look at the pages")
         browser.close()
-    crowd = threading.Thread(target=lambda: problems.extend(asyncio.run(_crowd())))
-    problems: list[str] = []
-    crowd.start()
-    while crowd.is_alive():
-        note(f"with {VISITORS} visitors and a model loaded")
-        crowd.join(0.5)
-    assert problems == []
+    with ThreadPoolExecutor(1) as pool:
+        crowd = pool.submit(asyncio.run, _crowd())
+        while not crowd.done():
+            note(f"with {VISITORS} visitors and a model loaded")
+            time.sleep(0.5)
+    assert crowd.result() == []
     for when, held in memory.items():
         print(f"memory of the container, {when}: {held / GIB:.2f} GiB")
     assert max(memory.values()) < 16 * GIB
