@@ -1,4 +1,4 @@
-"""An address says all of a view: a link to it, pressed within a visit, shows what a fresh visit would show."""
+"""An address says all of a view: a link pressed within a visit shows what a fresh visit would show."""
 
 from __future__ import annotations
 

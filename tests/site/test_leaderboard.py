@@ -194,9 +194,21 @@ def test_strict_scores_take_the_place_of_the_papers() -> None:
         assert other["image_alignment"] == one["image_alignment_strict"]
         assert other["balanced_accuracy"] == one["balanced_accuracy"]
         assert other["rank_low"] == one["rank_low"]
+        # The gap is that of the two strict scores; the board knows no interval of it.
+        if other["image_alignment"] is not None and other["text_alignment"] is not None:
+            assert other["modality_gap"] == pytest.approx(other["text_alignment"] - other["image_alignment"])
+        assert other["modality_gap_low"] is None
+    gap = strict.by_key["modality_gap"]
+    assert gap.head == "Modality gap, strict"
+    assert "no interval here" in gap.help
+    lines = leaderboard_view.seen(strict, [0], [gap])  # type: ignore[list-item]
+    assert lines[0]["modality_gap_strict"] == strict.rows[0]["modality_gap"]
+    assert "modality_gap" not in lines[0]
     within = leaderboard_view.table(board, Scope("pictograms", "hate", True))
     told = board.scores(str(within.rows[0]["run_id"]), "category", "image_alignment_strict")["hate"]
     assert within.rows[0]["image_alignment"] == told.value
+    first = within.rows[0]
+    assert first["modality_gap"] == pytest.approx(first["text_alignment"] - first["image_alignment"])
 
 
 @pytest.mark.usefixtures("stores")

@@ -56,6 +56,8 @@ STYLE = """<style>
 .st-key-strip [data-testid="stPageLink-NavLink"] p { font-size: .875rem; }
 .st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
+/* Beside lists, a choice of words is as high as they are, so that labels stand on one line. */
+.st-key-scope_choices [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 /* What an address names in vain is told on a line of its own. */
 [class*="st-key-unknown_"] { flex-basis: 100%; }
 .st-key-emblem img { border-radius: 4px; }
