@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from ucbench.site import downloads, leaderboard_parts, own_weights, paging, tables, ticked
+from ucbench.site import downloads, leaderboard_charts, leaderboard_parts, own_weights, paging, tables, ticked
 from ucbench.site import leaderboard_view as views
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, choose_track, done, track_note
@@ -35,8 +35,8 @@ if not shown.rows:
     done()
 leaderboard_parts.scope_note(board, shown)
 
-leaderboard_parts.finding(shown)
-leaderboard_parts.charts(board, shown)
+leaderboard_charts.finding(shown)
+leaderboard_charts.charts(board, shown)
 
 st.header("All scores", anchor=False)
 weights = own_weights.panel(shown)
@@ -62,7 +62,7 @@ else:
         figure(bar, key="board_bar", on_choose=partial(ticked.press, known=views.run_ids(board, track)))
 downloads.buttons(
     lambda: views.seen(shown, [*on_top.tolist(), *order.tolist()], columns, yours),
-    f"ucbench-{leaderboard_parts.file_name(shown)}",
+    f"ucbench-{leaderboard_charts.file_name(shown)}",
 )
 leaderboard_parts.legend(shown, weights)
 with st.expander("What the columns mean"):

@@ -11,7 +11,7 @@ import pytest
 
 from ucbench.metrics.compare import Difference
 from ucbench.metrics.paired import Contrast
-from ucbench.site import compare_view, concept_view, leaderboard_parts, leaderboard_view, loading, svg
+from ucbench.site import compare_view, concept_view, leaderboard_charts, leaderboard_view, loading, svg
 from ucbench.site.charts import Dumbbell, Reading
 from ucbench.site.heat import HeatModel, HeatRow, HeatSection
 from ucbench.site.leaderboard_view import Scope
@@ -90,8 +90,8 @@ def test_files_of_the_pages_say_what_they_are_of() -> None:
     ids = [str(row["run_id"]) for row in shown.rows if row["provenance"] == "measured"][:3]
     rows = [row for row in map(board.row, ids) if row is not None]
     files = [
-        leaderboard_parts._dumbbells_svg(board, shown, view("pictograms").charts[0]),
-        leaderboard_parts._seen_svg(board, shown, "over_refusal", "modality_gap"),
+        leaderboard_charts._dumbbells_svg(board, shown, view("pictograms").charts[0]),
+        leaderboard_charts._seen_svg(board, shown, "over_refusal", "modality_gap"),
         concept_view.heat_svg(board, "pictograms", "image_alignment", "violence", ids, 1),
         compare_view.picture(board, compare_view.table_of(rows), compare_view.labels(rows)),
     ]
