@@ -39,8 +39,8 @@ def ticked(known: Collection[str]) -> tuple[list[str], Keep]:
     return chosen, keep
 
 
-def press(what: str, known: Collection[str]) -> bool:
-    """What a pressed tick or a control of the bar does; False for what is neither."""
+def press(what: str, known: Collection[str]) -> None:
+    """What a pressed tick or a control of the bar does; nothing where it is neither."""
     action, _, told = what.partition(":")
     chosen = read(st.query_params.get(KEY), known)
     if action == "tick":
@@ -54,11 +54,7 @@ def press(what: str, known: Collection[str]) -> bool:
         chosen = [run_id for run_id in chosen if told not in ("all", run_id)]
     elif action == "keep":
         tell(KEEP, None if st.query_params.get(KEEP) == told or told not in _KEEPS else told)
-        return True
-    else:
-        return False
     tell(KEY, ",".join(chosen) or None)
-    return True
 
 
 def box(run_id: str, name: str, chosen: Sequence[str]) -> str:
