@@ -58,21 +58,27 @@ def test_the_image_needs_no_secret_and_no_root() -> None:
 
 @pytest.fixture(scope="module")
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, subprocess.Popen[bytes]]]:
-    """The running container of a fresh clone."""
+    """The running container of a Space, of the files that `ucbench space push` makes it from."""
+    from ucbench.hub import space
+
     image = _image()
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("the file system of an image needs root and mounts")
     with socket.socket() as probe, contextlib.suppress(OSError):
         assert probe.connect_ex(("127.0.0.1", PORT)), f"port {PORT} is taken"
     folder = tmp_path_factory.mktemp("image")
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder / "clone")], check=True)
+    clone, pushed = folder / "clone", folder / "pushed"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    files = space.shipped(clone)
+    for name, source in files.items():
+        (pushed / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, pushed / name)
+    (pushed / space.CARD).write_bytes(space.card((clone / space.CARD).read_text(), files))
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=pushed, check=True)
     (folder / "root").mkdir()
     (folder / "context").mkdir()
-    built = image.Image(
-        folder / "clone" / "Dockerfile",
-        image.context_of(folder / "clone", folder / "context"),
-        folder / "root",
-    )
+    built = image.Image(pushed / "Dockerfile", image.context_of(pushed, folder / "context"), folder / "root")
     built.build()
     # As on a Space without sign-in.
     started = time.monotonic()
@@ -164,7 +170,9 @@ def test_upload_and_try_work_in_a_frame_of_another_origin(
         )
         expect(site.get_by_alt_text("The picture you uploaded")).to_be_visible(timeout=60_000)
         note("after an upload")
-        site.get_by_role("button", name="Ask").last.click()
+        # Of one's own picture nobody knows what it shows.
+        site.get_by_role("button", name="What does it show?").click()
+        site.get_by_role("button", name="Ask", exact=True).click()
         for _ in range(600):
             note("while a model is tried")
             if site.locator(".qa .verdict").count():
