@@ -37,7 +37,7 @@ from ucbench.tracks.about import about
 
 PER_PAGE = 25
 
-board = board_or_note()
+board = board_or_note("Model")
 if board is None:
     done()
 

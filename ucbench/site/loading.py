@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench import board as boards
-from ucbench.errors import StoreError
+from ucbench.errors import StoreError, UcbenchError
 from ucbench.home import home
 from ucbench.restricted import run_id_of
 from ucbench.runs import RECORD, Run, find
@@ -63,6 +64,15 @@ def _stores(shown: Published | None) -> Stores:
     return Stores(
         shown.folder if shown else _committed(), Path(os.environ.get("UCBENCH_RUNS") or home() / "runs")
     )
+
+
+def told(error: UcbenchError) -> str:
+    """An error's words for visitors: files of the stores by their names, and not where they lie."""
+    words = str(error)
+    both = stores()
+    for root in {both.results, both.runs, _committed()}:
+        words = re.sub(re.escape(f"{root}{os.sep}") + r"[^\s;:]+", lambda m: Path(m[0]).name, words)
+    return words[:1].upper() + words[1:]
 
 
 def source() -> Published | None:

@@ -66,7 +66,7 @@ def _evidence(key: _Key, _digest: str, _behind: pairs.Behind, _audits: pairs.Sta
     try:
         parts = run_data.parts(key.row)
     except UcbenchError as error:
-        problems.append(str(error))
+        problems.append(loading.told(error))
     for part in parts:
         judge, track = part.record.judge, part.record.track.id
         if judge is None:
@@ -74,16 +74,16 @@ def _evidence(key: _Key, _digest: str, _behind: pairs.Behind, _audits: pairs.Sta
         try:
             agreed[track] = run_data.agreement(part.run, judge.id)
         except UcbenchError as error:
-            problems.append(str(error))
+            problems.append(loading.told(error))
         try:
             audits[track] = run_data.audits(part.record)
         except UcbenchError as error:
-            problems.append(str(error))
+            problems.append(loading.told(error))
     if parts:
         try:
             measured = run_data.parity(parts[0].run)
         except UcbenchError as error:
-            problems.append(str(error))
+            problems.append(loading.told(error))
     return Evidence(tuple(parts), agreed, audits, measured, tuple(dict.fromkeys(problems)))
 
 

@@ -35,12 +35,17 @@ def done() -> NoReturn:
     raise PageDone
 
 
-def board_or_note() -> LoadedBoard | None:
-    """The board, or one sentence on the page about why there is none or why runs are missing from it."""
+def board_or_note(title: str = "") -> LoadedBoard | None:
+    """The board, or one sentence on the page about why there is none or why runs are missing from it.
+
+    `title` is the heading above that sentence on a page whose own heading comes from the board.
+    """
     try:
         board = loading.board()
     except StoreError as error:
-        st.warning(str(error), icon=":material/inventory_2:")
+        if title:
+            st.title(title, anchor=False)
+        st.warning(loading.told(error), icon=":material/inventory_2:")
         return None
     if board.note:
         st.warning(board.note, icon=":material/broken_image:")

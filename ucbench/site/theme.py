@@ -31,8 +31,8 @@ STYLE = """<style>
 .stApp [data-testid="stCaptionContainer"] { color: inherit; opacity: .75; }
 /* A way to copy code that needs no hovering. */
 [data-testid="stCodeCopyButton"] { opacity: 1; }
-/* A primary button writes in white whatever its colour; the difference to ink is light, to paper dark. */
-[data-testid^="stBaseButton-primary"]:enabled > * { mix-blend-mode: difference; }
+/* A primary button writes in white whatever its colour: here it writes in the colour of the paper. */
+[data-testid^="stBaseButton-primary"]:enabled { color: light-dark(#FFFFFF, #121416); }
 /* Blue is what a model saw as image: what is only told stands on grey, in ink. */
 [data-testid="stAlertContainer"]:has([data-testid="stAlertContentInfo"]) {
   background: rgba(128, 128, 128, .12); color: inherit; }
