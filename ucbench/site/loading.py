@@ -8,6 +8,7 @@ beside `app.py`. Where a results store is named (`ucbench.site.published`), its 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -129,19 +130,29 @@ _LOADING = threading.RLock()
 def _state(both: Stores) -> str:
     """A digest of everything that the joined board depends on: all own records, and both boards.
 
-    Of published runs their board's manifest tells: to look at a thousand records takes as long as all else
-    that a page does. Where there is none, the records are looked at.
+    Of published runs their board's manifest tells, and the folders of entries whether one came or went: to
+    look at a thousand records takes longer than all else that a page does. Without a board the records are
+    looked at.
     """
     state = hashlib.sha256()
     published_board = both.results / boards.MANIFEST
     stores = (both.runs,) if published_board.is_file() else (both.results, both.runs)
     records = [run.folder / RECORD for store in stores for run in find(store)]
     try:
+        if published_board.is_file():
+            state.update(_entries(both.results).encode())
         for path in [*records, published_board, both.runs / boards.MANIFEST]:
             state.update(f"{path}\0{_content(path) if path.is_file() else ''}\0".encode())
     except OSError as error:
         raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
     return state.hexdigest()
+
+
+def _entries(store: Path) -> str:
+    """The folders of a store and when a run last came to or went from each."""
+    with os.scandir(store) as found:
+        folders = [(one.name, one.stat().st_mtime_ns) for one in found if one.is_dir()]
+    return json.dumps(sorted(folders))
 
 
 @lru_cache(maxsize=2)
