@@ -48,7 +48,13 @@ def test_the_hub_is_asked_who_may_what(hub: Any, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
-    ("token", "said"), [(None, "nobody is logged in"), ("hf_carol", "role read"), ("hf_x", "does not take")]
+    ("token", "said"),
+    [
+        (None, "nobody is logged in"),
+        ("hf_carol", "role read"),
+        ("hf_x", "does not take"),
+        ("hf_ä", "characters that no token has"),
+    ],
 )
 def test_a_token_that_will_not_do(token: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if token:

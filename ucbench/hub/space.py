@@ -87,7 +87,7 @@ def plan(space: str, requests: str | None, results: str | None, *, private: bool
     Raises `UcbenchError` for a name that the Hub would not take.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported lazily
 
     made = Plan(
         space,
