@@ -46,9 +46,9 @@ def scores() -> str:
 
     better = {"higher": "higher is better", "lower": "lower is better", "zero": "best at 0"}
     rows = [
-        f"| {row.title} | `{row.key}` | {row.definition} | {better[row.better]} |" for row in KEYS.values()
+        f"| {row.title}<br>`{row.key}` | {row.definition} | {better[row.better]} |" for row in KEYS.values()
     ]
-    return "\n".join(["| score | key | what it says | |", "|---|---|---|---|", *rows])
+    return "\n".join(["| score and key | what it says | which way |", "|---|---|---|", *rows])
 
 
 def sections() -> list[str]:
