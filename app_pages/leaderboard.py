@@ -66,4 +66,5 @@ downloads.buttons(
 )
 leaderboard_parts.legend(shown, weights)
 with st.expander("What the columns mean"):
-    figure(tables.facts((column.head, column.help) for column in (*columns, *facts)), key="column_help")
+    told = [(one.head, one.help) for one in columns] + [(one.head, one.help) for one in facts]
+    figure(tables.facts(told), key="column_help")

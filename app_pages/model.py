@@ -187,7 +187,7 @@ st.header("Take it home", anchor=False)
 downloads.buttons([row], f"ucbench-{run_id}", label="This row")
 if concepts:
     downloads.buttons(
-        lambda: model_scores.concept_rows(row, concepts), f"ucbench-{run_id}-concepts", key="concepts_file",
+        partial(model_scores.concept_rows, row, concepts), f"ucbench-{run_id}-concepts", key="concepts_file",
         label="Scores by concept",
     )  # fmt: skip
 for part in evidence_found.parts:

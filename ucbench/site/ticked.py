@@ -33,7 +33,7 @@ def ticked(known: Collection[str]) -> tuple[list[str], Keep]:
     """The runs that are ticked, and where their rows stand; the address is put right."""
     chosen = read(st.query_params.get(KEY), known)
     told = st.query_params.get(KEEP)
-    keep = next((one for one in _KEEPS if one == told), "") if chosen else ""
+    keep: Keep = next((one for one in _KEEPS if chosen and one == told), "")
     tell(KEY, ",".join(chosen) or None)
     tell(KEEP, keep or None)
     return chosen, keep
