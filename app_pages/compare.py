@@ -96,7 +96,7 @@ if keys:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         default = "image_alignment" if "image_alignment" in keys else keys[0]
         key = linked(
-            st.segmented_control, "Score", keys, key="score", default=default, required=True,
+            st.segmented_control, "Score", keys, key="score", default=default, required=True, wrap=True,
             format_func=lambda key: KEYS[key].title,
         ) or default  # fmt: skip
         letters = [other.letter for other in table.others if compare_view.n_concepts(other, key)]

@@ -24,7 +24,6 @@ def full_tint(name: str) -> int:
     return _FULL_TINT[name]
 
 
-
 @dataclass(frozen=True, slots=True)
 class HeatRow:
     """A concept and its score by model."""

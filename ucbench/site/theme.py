@@ -67,7 +67,8 @@ STYLE = """<style>
   font-weight: 400; font-size: .8125rem; opacity: .8; vertical-align: bottom; }
 /* Choices one below the other are of one width. */
 @media (max-width: 640px) {
-  .stMainBlockContainer .stElementContainer:has(> :is(.stSelectbox, .stMultiSelect, .stTextInput)) {
+  .stMainBlockContainer .stElementContainer:has(
+    > :is(.stSelectbox, .stMultiSelect, .stTextInput, .stButtonGroup)) {
     width: 100% !important; flex-basis: 100% !important; }
   [data-testid="stButtonGroup"] button { padding-inline: .65rem; } }
 /* What was chosen among many writes in white on the accent, which is light in the dark. */
