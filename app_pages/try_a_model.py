@@ -163,7 +163,8 @@ def choose_upload() -> pictures.Subject | None:
     try:
         subject = here.picture(upload.file_id, upload.name, upload.getvalue)
     except UcbenchError as error:
-        st.error(f"{plain(str(error))}. This page takes {pictures.TAKEN}.", icon=":material/broken_image:")
+        said = str(error).rstrip(".")
+        st.error(f"{plain(said[:1].upper() + said[1:])}.", icon=":material/broken_image:")
         return None
     # Twice as large as it is shown, for screens with fine pixels.
     small = pictures.preview(subject.image, 480, 720)

@@ -144,6 +144,8 @@ _WHY: Mapping[str, str] = {
     "wording": "its wording",
     "content": "what it says the picture contains",
     "hedged": "its wording, though hedged",
+    "vocabulary": "the words it has for the answer",
+    "contains": "whether it contains the right word",
     "empty": "there is no text",
     "thinking_only": "it thought, and said nothing",
     "refusal": "it declines to answer",
