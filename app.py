@@ -35,6 +35,7 @@ if astray := frame.astray():
 page = st.navigation([*pages, *hidden], position="top")
 head.entitle(head.subject(page.url_path, st.query_params), page.title)
 if links.GO in st.session_state and (pressed := links.target(st.session_state.pop(links.GO))):
+    url.follow()
     st.switch_page(pressed[0], query_params=pressed[1])
 st.session_state[url.PAGE] = page.url_path
 # Where the header has no room for all pages, they stand at the head of the page.

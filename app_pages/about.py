@@ -78,16 +78,16 @@ that page.
         key="reported",
     )
 
-st.header("Access to the data", anchor="data")
-figure(tables.facts((told.name, told.access) for told in ABOUT.values()), key="access")
-
 with st.container(key="prose_run"):
+    st.header("Access to the data", anchor="data")
+    figure(tables.facts((told.name, told.access) for told in ABOUT.values()), key="access")
+
     st.header("Run it yourself", anchor="run")
     st.code(
         "make demo                          # all of it, from nothing\n"
         "ucbench evaluate path/to/model     # a checkpoint of yours\n"
         "ucbench board verify results       # every figure, again",
-        language="sh",
+        language=None,
         wrap_lines=True,
     )
     st.header("Citation", anchor="cite")
@@ -100,7 +100,7 @@ with st.container(key="prose_run"):
   year      = {2025},
   note      = {arXiv:2507.11155}
 }""",
-        language="bibtex",
+        language=None,
         wrap_lines=True,
     )
 

@@ -23,7 +23,7 @@ def how_to_run() -> None:
             "Train with any of the methods, then set the outcome beside the original. More methods, and "
             "more seeds of one, are further options `--adapter METHOD=FOLDER`."
         )
-    st.code(COMMANDS, language="sh", wrap_lines=True)
+    st.code(COMMANDS, language=None, wrap_lines=True)
 
 
 st.title("Teaching it to object to what it sees", anchor=False)
@@ -40,7 +40,8 @@ report = found.report
 if report is None:
     if not found.note:
         st.info(
-            "No report on alignment yet. The two commands below make one with the embedded model in minutes.",
+            "No report on alignment yet. The first two commands below make one with the embedded model in "
+            "minutes.",
             icon=":material/hourglass_empty:",
         )
     how_to_run()

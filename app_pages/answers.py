@@ -9,7 +9,7 @@ import streamlit as st
 from ucbench.errors import UcbenchError
 from ucbench.format import escape
 from ucbench.restricted import MARK
-from ucbench.site import answers_data, answers_view, downloads, links, paging, url
+from ucbench.site import answers_data, answers_view, downloads, links, loading, paging, url
 from ucbench.site.answers_data import KINDS, OUTCOMES
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, choose_track, done, track_name
@@ -59,25 +59,27 @@ if unknown:
     )
 
 by_run = answers_data.names(board, track, tuple(runs))
-with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+choices = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+with choices:
     run_id = linked(
         st.selectbox, "Model", runs, key="run", default=runs[0], width=380, format_func=by_run.__getitem__
     ) or runs[0]  # fmt: skip
-    source = found[run_id]
-    try:
-        sheet = answers_data.sheet(board, source)
-    except UcbenchError as error:
-        st.warning(str(error), icon=":material/broken_image:")
-        done()
-    if sheet is None:
-        reported = source.row["provenance"] == "reported"
-        st.info(
-            "This row is a figure taken from a paper: nobody here has its answers."
-            if reported
-            else "The answers of this run are not in this place.",
-            icon=":material/inventory_2:",
-        )
-        done()
+source = found[run_id]
+try:
+    sheet = answers_data.sheet(board, source)
+except UcbenchError as error:
+    st.warning(loading.told(error), icon=":material/broken_image:")
+    done()
+if sheet is None:
+    reported = source.row["provenance"] == "reported"
+    st.info(
+        "This row is a figure taken from a paper: nobody here has its answers."
+        if reported
+        else "The answers of this run are not in this place.",
+        icon=":material/inventory_2:",
+    )
+    done()
+with choices:
     about = answers_view.concept_names(track, tuple(sheet.concepts))
     concept = linked(
         st.selectbox, "Concept", [EVERY, *about], key="concept", default=EVERY, width=300,

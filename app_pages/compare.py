@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ucbench.format import count
 from ucbench.metrics.keys import KEYS
-from ucbench.site import charts, compare_view, downloads, head, links, paging, pairs, tables
+from ucbench.site import charts, compare_view, downloads, head, links, paging, pairs, tables, url
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.url import linked, linked_many
@@ -24,12 +26,13 @@ board = board_or_note()
 if board is None:
     done()
 
-asked = compare_view.wanted(st.query_params.get("runs"))
-if asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
+told = st.query_params.get("runs")
+asked = compare_view.wanted(told)
+state = st.session_state
+came = told != state.get("url:runs") or state.get("page:track") != state.get(url.PAGE)
+if came and asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
     # The address of a comparison need not say the track: its models do.
-    track_of_first = pairs.split_mark(known)
-    if track_of_first != (st.session_state.get("url:track") or "pictograms"):
-        st.query_params["track"] = track_of_first
+    st.query_params["track"] = pairs.split_mark(known)
 track = choose_track(board)
 track_note(track)
 choices = compare_view.choices(board, track)
@@ -93,7 +96,7 @@ if keys:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         default = "image_alignment" if "image_alignment" in keys else keys[0]
         key = linked(
-            st.segmented_control, "Score", keys, key="score", default=default, required=True,
+            st.segmented_control, "Score", keys, key="score", default=default, required=True, wrap=True,
             format_func=lambda key: KEYS[key].title,
         ) or default  # fmt: skip
         letters = [other.letter for other in table.others if compare_view.n_concepts(other, key)]
@@ -117,4 +120,8 @@ if keys:
             key="concepts_note",
         )
 
-downloads.buttons(lambda: compare_view.rows_of(table, names), "ucbench-comparison")
+downloads.buttons(
+    lambda: compare_view.rows_of(table, names),
+    "ucbench-comparison",
+    svg=partial(compare_view.picture, board, table, names) if said else None,
+)

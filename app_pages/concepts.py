@@ -8,7 +8,7 @@ import streamlit as st
 
 from ucbench.errors import StoreError
 from ucbench.restricted import MARK
-from ucbench.site import concept_view, downloads, paging
+from ucbench.site import concept_view, downloads, loading, one_concept, paging
 from ucbench.site.component import figure
 from ucbench.site.concept_data import catalogue, models
 from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
@@ -41,7 +41,7 @@ if not heat:
 try:
     known, every = models(board, track), catalogue(board, track)
 except StoreError as error:
-    st.warning(str(error), icon=":material/inventory_2:")
+    st.warning(loading.told(error), icon=":material/inventory_2:")
     done()
 if not known.rows:
     st.info(
@@ -76,7 +76,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
     )  # fmt: skip
 
 if chosen:
-    concept_view.show(board, track, every.by_id[chosen], only)
+    one_concept.show(board, track, every.by_id[chosen], only)
 
 st.header("All concepts" if chosen else "Where do models object?", anchor=False)
 default = "image_alignment" if "image_alignment" in heat else heat[0]
@@ -96,5 +96,6 @@ downloads.buttons(
     partial(concept_view.heat_rows, board, track, score, category, runs),
     f"ucbench-{track.replace(MARK, '-')}-{score}-by-concept",
     key="heat_file",
+    svg=partial(concept_view.heat_svg, board, track, score, category, runs[columns.slice], columns.start + 1),
 )
 concept_view.hardest_concepts(board, track, category, pick)

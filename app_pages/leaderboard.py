@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import streamlit as st
 
-from ucbench.site import downloads, leaderboard_parts, own_weights, paging, tables
+from ucbench.site import downloads, leaderboard_charts, leaderboard_parts, own_weights, paging, tables, ticked
 from ucbench.site import leaderboard_view as views
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, choose_track, done, track_note
@@ -21,7 +24,7 @@ board = board_or_note()
 if board is None:
     done()
 
-with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+with st.container(key="scope_choices", horizontal=True, vertical_alignment="bottom", gap="small"):
     track = choose_track(board)
     category = leaderboard_parts.choose_category(board, track)
     strict = leaderboard_parts.choose_scoring(track)
@@ -32,32 +35,36 @@ if not shown.rows:
     done()
 leaderboard_parts.scope_note(board, shown)
 
-leaderboard_parts.finding(shown)
-leaderboard_parts.charts(shown)
+leaderboard_charts.finding(shown)
+leaderboard_charts.charts(board, shown)
 
 st.header("All scores", anchor=False)
 weights = own_weights.panel(shown)
 yours = own_weights.scores(shown, weights) if weights else None
 sort, reverse, filters, columns, facts = leaderboard_parts.controls(shown, yours is not None)
-kept = shown.select(filters)
+mine = leaderboard_parts.chosen(board, track)
 order = shown.order(sort, reverse=reverse, yours=yours)
-order = order[kept[order]]
-page = paging.current(
-    len(order), leaderboard_parts.PAGE, key="page", scope=(shown.scope, filters, sort, reverse)
-)
-if len(order):
-    here = order[page.slice]
-    figure(
-        leaderboard_parts.rows(shown, here, columns, facts, sort, reverse=reverse, yours=yours),
-        key="board",
-        on_choose=leaderboard_parts.sorted_by(shown, sort, reverse=reverse),
+on_top, order = leaderboard_parts.arranged(shown, order, shown.select(filters), mine)
+scope = (shown.scope, mine if mine.keep else filters, sort, reverse)
+page = paging.current(len(order), leaderboard_parts.PAGE, key="page", scope=scope)
+if len(on_top) + len(order):
+    here = np.concatenate([on_top, order[page.slice]])
+    html = leaderboard_parts.rows(
+        shown, here, columns, facts, sort, reverse=reverse, yours=yours, mine=mine, on_top=len(on_top)
     )
+    known = views.run_ids(board, track)
+    figure(html, key="board", on_choose=leaderboard_parts.pressed(shown, sort, known, reverse=reverse))
     paging.pager(page, "Models", key="board", to_top=False)
 else:
     st.info("No model fits this search and these filters.", icon=":material/filter_alt_off:")
+    if mine.runs:
+        bar = ticked.bar(mine.runs, mine.names, track, mine.keep)
+        figure(bar, key="board_bar", on_choose=partial(ticked.press, known=views.run_ids(board, track)))
 downloads.buttons(
-    lambda: views.seen(shown, order, columns, yours), f"ucbench-{leaderboard_parts.file_name(shown)}"
+    lambda: views.seen(shown, [*on_top.tolist(), *order.tolist()], columns, yours),
+    f"ucbench-{leaderboard_charts.file_name(shown)}",
 )
 leaderboard_parts.legend(shown, weights)
 with st.expander("What the columns mean"):
-    figure(tables.facts((column.head, column.help) for column in (*columns, *facts)), key="column_help")
+    told = [(one.head, one.help) for one in columns] + [(one.head, one.help) for one in facts]
+    figure(tables.facts(told), key="column_help")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ucbench.format import count, escape
@@ -14,22 +16,28 @@ from ucbench.site import (
     evidence,
     head,
     links,
+    model_evidence,
+    model_record,
+    model_runs,
+    model_scores,
     model_view,
     paging,
     pairs,
     run_files,
     score_table,
+    svg,
     tables,
+    tried,
 )
 from ucbench.site.component import figure
 from ucbench.site.shared import board_or_note, done
 from ucbench.site.track_views import view
-from ucbench.site.url import linked
+from ucbench.site.url import linked, linked_text
 from ucbench.tracks.about import about
 
 PER_PAGE = 25
 
-board = board_or_note()
+board = board_or_note("Model")
 if board is None:
     done()
 
@@ -40,11 +48,11 @@ if row is None:
     if asked:
         st.info("There is no run of this id on the board. It may have been replaced by a later one.",
                 icon=":material/search_off:")  # fmt: skip
-    words = st.text_input(
-        "Find a model", key="q", type="search", placeholder="part of a name", live=True, bind="query-params",
-        width=320, max_chars=100,
+    words = linked_text(
+        "Find a model", key="q", type="search", placeholder="part of a name", live=True, width=320,
+        max_chars=100,
     )  # fmt: skip
-    found = model_view.search(board, words or "")
+    found = model_view.search(board, words)
     page = paging.current(len(found), PER_PAGE, key="page", scope=words)
     if found:
         figure(model_view.listed(found[page.slice]), key="found")
@@ -56,17 +64,27 @@ if row is None:
 head.entitle(tables.name(row), about(str(row["track"])).name)
 run_id, track = str(row["run_id"]), str(row["track"])
 reported = row["provenance"] == "reported"
-evidence_found = model_view.evidence_of(board, row)
+evidence_found = model_evidence.evidence_of(board, row)
 shown = view(track)
 
 figure(model_view.heading(row), key="head")
 if said := model_view.sentence(row):
     figure(said, key="finding")
+base = model_runs.parent(board, row)
 steps = [links.link("Compare with another model", "compare", runs=run_id)]
+if base is not None:
+    both = f"{base['run_id']},{run_id}"
+    changed = links.link("What changed with alignment", "compare", runs=both, track=pairs.track_query(row))
+    steps += [changed, links.link("All methods of alignment", "alignment")]
 if evidence_found.parts and not reported:
     steps.append(links.link("Read its answers", "answers", run=run_id))
+trying = tried.way(row)
+if trying.model:
+    words = "Try this model, through a provider" if trying.served else "Try this model"
+    steps.append(links.link(words, "try", model=trying.model))
 steps.append(links.link(f"All models on {about(track).name}", "", track=pairs.track_query(row)))
-figure(f'<nav class="steps" aria-label="From here">{"".join(steps)}</nav>', key="steps")
+why_not = f'<p class="quiet">{escape(trying.why)}</p>' if trying.why else ""
+figure(f'<nav class="steps" aria-label="From here">{"".join(steps)}</nav>{why_not}', key="steps")
 if reported:
     st.info(
         "These figures were taken from a paper. There are no answers behind them here, so they have no "
@@ -77,14 +95,14 @@ for problem in evidence_found.problems:
     st.warning(problem, icon=":material/broken_image:")
 
 st.header("Scores", anchor=False)
-own, other = model_view.own_and_other(row)
-note = charts.note(model_view.joined_note(evidence_found.parts)) if len(evidence_found.parts) > 1 else ""
+own, other = model_scores.own_and_other(row)
+note = charts.note(model_evidence.joined_note(evidence_found.parts)) if len(evidence_found.parts) > 1 else ""
 figure(score_table.scores(own, caption="Scores of this model") + note, key="scores")
 if other:
     with st.expander("All other scores"):
         figure(score_table.scores(other, caption="Further scores of this model"), key="more_scores")
 
-for place, (chart, lines) in enumerate(zip(shown.charts, model_view.by_category(board, row), strict=True)):
+for place, (chart, lines) in enumerate(zip(shown.charts, model_scores.by_category(board, row), strict=True)):
     if lines:
         st.header(f"{chart.title.rstrip('?')}, by category?", anchor=False)
         figure(
@@ -97,8 +115,21 @@ for place, (chart, lines) in enumerate(zip(shown.charts, model_view.by_category(
             ),
             key=f"by_category_{place}" if place else "by_category",
         )
+        downloads.picture(
+            partial(
+                svg.dumbbells,
+                lines,
+                title=f"{chart.title.rstrip('?')}, by category? {tables.name(row)}",
+                axis=f"{chart.axis}; bars around a mark are 95% intervals for these concepts",
+                ends=chart.ends,
+                between=chart.between,
+                foot=svg.foot(board, [f"track {about(track).name}", "1 model", f"run {run_id[:12]}"]),
+            ),
+            f"ucbench-{run_id}-{chart.keys[0]}",
+            key=f"figure_{place}",
+        )
 
-concepts = model_view.by_concept(board, row) if shown.heat else []
+concepts = model_scores.by_concept(board, row) if shown.heat else []
 if concepts:
     st.header("Concept by concept", anchor=False)
     default = next((key for key in ("image_alignment", *shown.heat) if key in shown.heat), shown.heat[0])
@@ -106,19 +137,18 @@ if concepts:
         st.segmented_control, "Hardest first by", shown.heat, key="sort", default=default, required=True,
         format_func=lambda key: KEYS[key].title,
     ) or default  # fmt: skip
-    ordered = model_view.hardest_first(concepts, shown.heat.index(sort), sort)
+    ordered = model_scores.hardest_first(concepts, shown.heat.index(sort), sort)
     page = paging.current(len(ordered), PER_PAGE, key="page", scope=(run_id, sort))
-    figure(model_view.concept_table(row, ordered[page.slice]), key="by_concept")
+    figure(model_scores.concept_table(row, ordered[page.slice]), key="by_concept")
     paging.pager(page, "Concepts", key="concepts")
 
-others = model_view.other_runs(board, row)
+others = model_runs.other_runs(board, row)
 if others:
     st.header("Runs of this model", anchor=False)
-    figure(model_view.runs_table(row, others), key="runs")
-    if len(others) > model_view.MOST_RUNS:
-        st.caption(f"The latest {model_view.MOST_RUNS} of {count(len(others))} other runs.")
+    figure(model_runs.runs_table(row, others), key="runs")
+    if len(others) > model_runs.MOST_RUNS:
+        st.caption(f"The latest {model_runs.MOST_RUNS} of {count(len(others))} other runs.")
 
-base = model_view.parent(board, row)
 if base is not None:
     st.header("What changed with alignment?", anchor=False)
     figure(compare_view.alignment(base, row), key="alignment")
@@ -126,18 +156,18 @@ if base is not None:
 if evidence_found.parts and not reported:
     st.header("What became of the questions?", anchor=False)
     figure(evidence.outcomes(evidence_found.parts), key="outcomes")
-    sections = model_view.judges_sections(evidence_found)
+    sections = model_evidence.judges_sections(evidence_found)
     if sections:
         st.header("How well are the answers read?", anchor=False)
         for name, html in sections:
             figure(html, key=f"judge_{name}")
-    if html := model_view.parity_section(evidence_found):
+    if html := model_evidence.parity_section(evidence_found):
         st.header("Does the fast way of asking change answers?", anchor=False)
         figure(html, key="parity")
 
-lead = model_view.lead(row, evidence_found)
+lead = model_evidence.lead(row, evidence_found)
 st.header("On the record", anchor=False)
-figure(tables.facts(model_view.facts(row, lead)), key="facts")
+figure(tables.facts(model_record.facts(row, lead)), key="facts")
 if lead is not None and (said_by := evidence.notes(lead.record.engine)):
     with st.expander("Notes of the engine"):
         figure(tables.listed(said_by), key="notes")
@@ -157,7 +187,7 @@ st.header("Take it home", anchor=False)
 downloads.buttons([row], f"ucbench-{run_id}", label="This row")
 if concepts:
     downloads.buttons(
-        lambda: model_view.concept_rows(row, concepts), f"ucbench-{run_id}-concepts", key="concepts_file",
+        partial(model_scores.concept_rows, row, concepts), f"ucbench-{run_id}-concepts", key="concepts_file",
         label="Scores by concept",
     )  # fmt: skip
 for part in evidence_found.parts:

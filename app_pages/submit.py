@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ucbench.errors import UcbenchError
-from ucbench.site import queue_view, signin, submit_view
+from ucbench.site import framed, queue_view, signin, submit_view
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
 from ucbench.site.shared import done, no_store, track_name
@@ -36,11 +36,16 @@ def identity() -> None:
     elif visitor.how == "anonymous":
         if st.query_params.get("signin") == "refused":
             st.error("Signing in did not work. Nothing was submitted; try it again.", icon=":material/error:")
+        tab = signin.full_tab()
+        in_a_frame = tab is not None and framed.here()
         with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Sign in with Hugging Face", type="primary", icon=":material/login:"):
+            if not in_a_frame and st.button(
+                "Sign in with Hugging Face", type="primary", icon=":material/login:"
+            ):
                 st.login()
-            if (tab := signin.full_tab()) is not None:
-                st.link_button("Open in a full tab", tab, icon=":material/open_in_new:")
+            if tab is not None:
+                said = "Sign in, in a full tab" if in_a_frame else "Open in a full tab"
+                st.link_button(said, tab, icon=":material/open_in_new:")
         said = "Your account name is used and nothing else. It stands beside your requests, which are public."
         if tab is not None:
             said += " Within a page of huggingface.co, signing in works only from a tab of its own."

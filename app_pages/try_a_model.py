@@ -7,7 +7,7 @@ import os
 import streamlit as st
 
 from ucbench.errors import UcbenchError
-from ucbench.site import links, signin, tokens, track_data
+from ucbench.site import framed, links, signin, tokens, track_data
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
 from ucbench.site.trial import ask, here, jobs, models, pictures, providers, view
@@ -90,10 +90,12 @@ def account() -> str:
         st.error("Signing in did not work. Nothing was asked; try it again.", icon=":material/error:")
     tab = signin.full_tab("try")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Sign in with Hugging Face", icon=":material/login:"):
+        in_a_frame = tab is not None and framed.here()
+        if not in_a_frame and st.button("Sign in with Hugging Face", icon=":material/login:"):
             st.login(signin.INFERENCE)
         if tab is not None:
-            st.link_button("Open in a full tab", tab, icon=":material/open_in_new:")
+            said = "Sign in, in a full tab" if in_a_frame else "Open in a full tab"
+            st.link_button(said, tab, icon=":material/open_in_new:")
     st.caption(
         "You are asked to let this site run inference for your account, which is charged for it. Your key "
         "stays in the memory of this server and is forgotten when you sign out, or after some hours."
@@ -152,8 +154,8 @@ def choose_upload() -> pictures.Subject | None:
         label_visibility="collapsed",
     )  # fmt: skip
     st.caption(
-        f"{pictures.TAKEN}, at most {pictures.MAX_MEGABYTES} MB. Its pixels are kept in memory while you are "
-        "on this site, and nothing else of the file: no place, no camera, no date."
+        "Its pixels are kept in memory while you are on this site, and nothing else of the file: no place, "
+        "no camera, no date."
     )
     if upload is None:
         here.forget_picture()
@@ -161,7 +163,8 @@ def choose_upload() -> pictures.Subject | None:
     try:
         subject = here.picture(upload.file_id, upload.name, upload.getvalue)
     except UcbenchError as error:
-        st.error(f"{plain(str(error))}. This page takes {pictures.TAKEN}.", icon=":material/broken_image:")
+        said = str(error).rstrip(".")
+        st.error(f"{plain(said[:1].upper() + said[1:])}.", icon=":material/broken_image:")
         return None
     # Twice as large as it is shown, for screens with fine pixels.
     small = pictures.preview(subject.image, 480, 720)
@@ -214,7 +217,7 @@ def agree(subject: pictures.Subject | None, served: providers.Served) -> bool:
 left, right = st.columns([4, 11], gap="large")
 
 with left:
-    st.markdown("## 1. A model")
+    st.header("1. A model", anchor=False)
     wanted_models, problem = choose_model()
     served = [model for model in wanted_models if isinstance(model, providers.Served)]
     if st.session_state.get("model") == models.SERVED:
@@ -230,7 +233,7 @@ with left:
                 query_params={"run": run_id},
             )  # fmt: skip
 
-    st.markdown("## 2. A picture")
+    st.header("2. A picture", anchor=False)
     source = linked(
         st.segmented_control, "Source", ["emblem", "upload"], key="source", default="emblem", required=True,
         format_func={"emblem": "A pictogram", "upload": "Your own"}.get, label_visibility="collapsed",
@@ -240,7 +243,7 @@ with left:
         st.caption(f"{models.DEFAULT} knows emblems alone: what it says about a photograph means nothing.")
 
 with right:
-    st.markdown("## 3. Questions")
+    st.header("3. Questions", anchor=False)
     asks, why_not = choose_questions(subject)
     judge = linked(
         st.segmented_control, "Read by", [ask.RULES, ask.CLASSIFIER], key="judge", default=ask.RULES,
@@ -268,7 +271,7 @@ with right:
     if problem:
         st.caption(plain(problem))
 
-    st.markdown("## Answers")
+    st.header("Answers", anchor=False)
     if job is not None and running:
         here.watch(job)
     elif job is not None and subject is not None and job.wish.subject.key == subject.key:

@@ -24,7 +24,7 @@ from ucbench.board_ranks import MIN_COVERAGE as MIN_COVERAGE
 from ucbench.board_ranks import RANK_KEY as RANK_KEY
 from ucbench.board_ranks import RANK_TYPES as RANK_TYPES
 from ucbench.board_ranks import RANKS as RANKS
-from ucbench.board_ranks import by_category, rank
+from ucbench.board_ranks import Frames, by_category, rank
 from ucbench.errors import StoreError
 from ucbench.files import atomic_path, write_text
 from ucbench.joined import Joined, join
@@ -48,6 +48,10 @@ GROUPS = {
     "question": "by_question",
     "subset": "by_subset",
 }
+
+
+class NewerBoardError(StoreError):
+    """A board that a later version wrote: it is sound, and its columns may mean something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,9 @@ def _assemble(stores: Sequence[Path], cache: BoardCache | None) -> _Made:
     found = list(join(told, cache))
     rows = pd.DataFrame([_row(row) for row in found], columns=list(_types()))
     where = {row.lead.record.run_id: row for row in found}
-    rank(rows, where, cache)
-    ranks = by_category(rows, where, cache)
+    frames = Frames(where, cache)
+    rank(rows, frames, where, cache)
+    ranks = by_category(rows, frames, where)
     rows = rows.sort_values(
         ["track", "rank_low", RANK_KEY, "model", "run_id"],
         ascending=[True, True, False, True, True],
@@ -196,6 +201,7 @@ def load_tables(folder: Path) -> Tables:
     damaged = f"the board in {folder} is damaged; make it anew with `ucbench board build {folder}`"
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        _refuse_newer(manifest, folder)
         # Not `read_table`: it imports pandas, which the first page of the site does not need.
         rows = pq.ParquetFile(folder / BOARD).read()
         file = pa.memory_map(str(folder / BREAKDOWNS))
@@ -222,6 +228,15 @@ def load_tables(folder: Path) -> Tables:
             raise StoreError(damaged) from error
 
     return Tables(rows, manifest, breakdowns, ranks)
+
+
+def _refuse_newer(manifest: Any, folder: Path) -> None:
+    version = manifest.get("board_version") if isinstance(manifest, dict) else None
+    if isinstance(version, int) and version > BOARD_VERSION:
+        raise NewerBoardError(
+            f"the board in {folder} has version {version}, and this ucbench reads boards up to version "
+            f"{BOARD_VERSION}; update ucbench"
+        )
 
 
 def _with_later_columns(rows: pa.Table) -> pa.Table:

@@ -12,7 +12,8 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +31,8 @@ _GATED = {"unsafeconcepts": "yiting/UnsafeConcepts"}
 _ANY = "openai-community/gpt2"
 #: So much free disk holds the weights of a model of 7 billion parameters, in bytes.
 _WEIGHTS = 20 * 10**9
+#: What a container may take of the memory, in bytes.
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
 #: With less, not even a run of the embedded model can be written, in bytes.
 _LEAST = 10**9
 
@@ -46,6 +49,14 @@ class Check:
 
 def examine(*, offline: bool = False) -> Iterator[Check]:
     """All checks, one after the other; `offline` leaves out what asks the Hub."""
+    from ucbench.hub.redact import readable, redact
+
+    for check in _examine(offline):
+        # It may quote what others wrote, or what stands in a variable by mistake.
+        yield replace(check, found=redact(readable(check.found)), means=redact(readable(check.means)))
+
+
+def _examine(offline: bool) -> Iterator[Check]:
     yield _python()
     yield _packages()
     yield _embedded()
@@ -78,7 +89,12 @@ def _python() -> Check:
 def _packages() -> Check:
     """The installed packages against the versions that this ucbench was tested with."""
     wrong, missing, n = [], [], 0
-    for requirement in metadata.requires("ucbench") or []:
+    try:
+        requirements = metadata.requires("ucbench") or []
+    except metadata.PackageNotFoundError:
+        advice = "versions are not checked; `pip install -e .` in the clone installs it"
+        return Check("packages", "lack", "ucbench runs without being installed", advice)
+    for requirement in requirements:
         match = re.fullmatch(r"([\w.-]+)==([\w.]+)", requirement.partition(";")[0].strip())
         if match is None:
             continue
@@ -132,20 +148,29 @@ def _torch() -> Check:
 
 def _memory() -> Check:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Check("memory", "ok", f"{total / 2**30:.0f} GiB, {os.cpu_count()} cores")
+    with suppress(OSError, ValueError):  # "max" is no number
+        total = min(total, int(_LIMIT.read_text()))
+    return Check("memory", "ok", f"{total / 2**30:.0f} GiB, {len(os.sched_getaffinity(0))} cores")
 
 
 def _disk() -> Check:
     from huggingface_hub import constants
 
-    places = {"here": Path.cwd(), "weights": Path(constants.HF_HUB_CACHE)}
-    free = {name: shutil.disk_usage(_existing(path)).free for name, path in places.items()}
-    told = f"{free['here'] / 1e9:.0f} GB free here, {free['weights'] / 1e9:.0f} GB for weights"
-    if not os.access(Path.cwd(), os.W_OK):
-        return Check("disk", "broken", f"{Path.cwd()} cannot be written to", "go to a folder of your own")
-    if free["here"] < _LEAST:
+    try:
+        here, weights = Path.cwd(), _existing(Path(constants.HF_HUB_CACHE))
+        free = shutil.disk_usage(here).free, shutil.disk_usage(weights).free
+    except OSError as error:
+        told = f"{error.filename or 'this folder'}: {error.strerror}"
+        return Check("disk", "broken", told, "go to a folder of your own, and name one in HF_HOME")
+    told = f"{free[0] / 1e9:.0f} GB free here, {free[1] / 1e9:.0f} GB for weights"
+    if not os.access(here, os.W_OK):
+        return Check("disk", "broken", f"{here} cannot be written to", "go to a folder of your own")
+    if free[0] < _LEAST:
         return Check("disk", "broken", told, "runs cannot be written: make room")
-    if free["weights"] < _WEIGHTS:
+    if not os.access(weights, os.W_OK):
+        found = f"{weights} cannot be written to"
+        return Check("disk", "lack", found, "weights cannot be downloaded: name another folder in HF_HOME")
+    if free[1] < _WEIGHTS:
         return Check("disk", "lack", told, "a model of 7 billion parameters needs some 15 GB: set HF_HOME")
     return Check("disk", "ok", told)
 

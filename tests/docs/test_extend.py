@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shutil
@@ -20,31 +21,22 @@ STEP = re.compile(r'^```\w+ title="(create|append|replace|try)(?:: ([^"]+))?"\n(
 
 @dataclass
 class Recipe:
-    """A section: its changes, and the commands that show them."""
+    """A section: what it says of itself, its changes, and the commands that show them."""
 
     name: str
+    text: str
     steps: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
-    def files(self) -> set[str]:
-        return {path for what, path, _ in self.steps if what != "try"}
-
-    @property
-    def lines(self) -> int:
-        """Lines that a contributor writes: those of replacements that stood there before are not counted."""
-        return sum(
-            len(text.partition("---\n")[2].splitlines()) - len(text.partition("---\n")[0].splitlines())
-            if what == "replace"
-            else len([line for line in text.splitlines() if line])
-            for what, _, text in self.steps
-            if what != "try"
-        )
+    def files(self) -> list[str]:
+        """The files that it writes or changes, in their order."""
+        return list(dict.fromkeys(path for what, path, _ in self.steps if what != "try"))
 
 
 def recipes() -> Iterator[Recipe]:
     for section in re.split(r"^## … ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]:
         found = [match.groups(default="") for match in STEP.finditer(section)]
-        yield Recipe(section.split("\n", 1)[0], [(what, path, text) for what, path, text in found])
+        yield Recipe(section.split("\n", 1)[0], section, [(what, path, text) for what, path, text in found])
 
 
 RECIPES = list(recipes())
@@ -69,6 +61,34 @@ def apply(root: Path, what: str, path: str, text: str) -> None:
         old, new = (part if part in whole or part is new else part.rstrip("\n") for part in (old, new))
         assert whole.count(old) == 1, f"{path} has {whole.count(old)} times:\n{old}"
         target.write_text(whole.replace(old, new if old.endswith("\n") else new.rstrip("\n")))
+
+
+def written(before: str, after: str) -> int:
+    """Lines that somebody who turns one text into the other writes; blank ones do not count."""
+    changes = difflib.ndiff(before.splitlines(), after.splitlines())
+    return sum(line.startswith("+ ") and bool(line[2:].strip()) for line in changes)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_recipe_fits_the_code_and_says_what_it_takes(recipe: Recipe, tmp_path: Path) -> None:
+    for path in recipe.files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / path).exists():
+            shutil.copy(ROOT / path, tmp_path / path)
+    for what, path, text in recipe.steps:
+        if what != "try":
+            apply(tmp_path, what, path, text)
+    lines = {
+        path: written(
+            (ROOT / path).read_text() if (ROOT / path).exists() else "", (tmp_path / path).read_text()
+        )
+        for path in recipe.files
+    }
+    told = re.findall(r"^\*\*`([^`]+)`\*\*: (\d+) lines?\b", recipe.text, flags=re.M)
+    assert {path: int(n) for path, n in told} == lines
+    total = re.search(r"^\*(\d+) files, (\d+) lines\b", recipe.text, flags=re.M)
+    assert total
+    assert [int(n) for n in total.groups()] == [len(lines), sum(lines.values())]
 
 
 @pytest.mark.slow
@@ -108,9 +128,8 @@ def test_a_recipe_works_to_the_letter(recipe: Recipe, tmp_path: Path) -> None:
     if recipe.name == "reward":
         assert "asks_back" in (clone / "aligned" / "try" / "train.jsonl").read_text()
     # As a reviewer would look at it.
-    for check in (["ruff", "check", "."], ["mypy"]):
+    for check in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
         tool = shutil.which(check[0], path=str(Path(sys.executable).parent))
         assert tool
         done = subprocess.run([tool, *check[1:]], cwd=clone, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:]
-    print(f"{recipe.name}: {len(recipe.files)} files, {recipe.lines} lines")

@@ -125,7 +125,7 @@ class Image:
             raise ImageError("no CMD")
         with log.open("wb") as stream:
             return subprocess.Popen(
-                self._inside(shlex.join(self.command), environment), stdout=stream, stderr=stream,
+                self._inside(f"exec {shlex.join(self.command)}", environment), stdout=stream, stderr=stream,
                 start_new_session=True,
             )  # fmt: skip
 

@@ -74,7 +74,7 @@ def test_the_package_that_runs_is_the_installed_one(installed: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_demo_works_without_the_repository(installed: Path, tmp_path: Path) -> None:
     run(installed, tmp_path, "demo", "--no-site")
     shown = run(installed, tmp_path, "board", "show", "runs").stdout

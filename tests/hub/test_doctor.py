@@ -48,7 +48,13 @@ def test_the_hub_is_asked_who_may_what(hub: Any, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
-    ("token", "said"), [(None, "nobody is logged in"), ("hf_carol", "role read"), ("hf_x", "does not take")]
+    ("token", "said"),
+    [
+        (None, "nobody is logged in"),
+        ("hf_carol", "role read"),
+        ("hf_x", "does not take"),
+        ("hf_ä", "characters that no token has"),
+    ],
 )
 def test_a_token_that_will_not_do(token: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if token:
@@ -93,3 +99,41 @@ def test_a_folder_that_cannot_be_written_ends_with_status_1(
     result = CliRunner().invoke(app, ["doctor", "--offline"])
     assert result.exit_code == 1
     assert "make room" in result.output
+
+
+@pytest.mark.parametrize("of", ["here", "weights"])
+def test_a_disk_that_does_not_answer_is_told(
+    of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    if of == "here":
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+    else:
+        (gone / "file").touch()
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(gone / ("x" * 300)))
+    found = checks(offline=True)["disk"]
+    assert found.outcome == "broken"
+    assert "HF_HOME" in found.means
+
+
+def test_the_memory_of_a_container_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_LIMIT", tmp_path / "memory.max")
+    (tmp_path / "memory.max").write_text(f"{2 * 2**30}\n")
+    assert checks(offline=True)["memory"].found.startswith("2 GiB")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert not checks(offline=True)["memory"].found.startswith("2 GiB")
+
+
+def test_a_secret_in_a_wrong_place_is_not_repeated(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    monkeypatch.setenv("UCBENCH_STORE", "hf://datasets/hf_alice")
+    monkeypatch.setenv("UCBENCH_RESULTS_STORE", "https://alice:secretword@example.org/x")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0, result.output
+    assert hub.requests
+    assert "hf_alice" not in result.output
+    assert "secretword" not in result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from ucbench.cli import app
+from ucbench.cli import app, main
 from ucbench.errors import AccessError, StoreError
 from ucbench.hub import space as spaces
 
@@ -121,19 +122,141 @@ def test_who_may_not_is_told(clone: Path, monkeypatch: pytest.MonkeyPatch) -> No
         spaces.push(spaces.plan(SPACE, None, None), clone)
 
 
-@pytest.mark.parametrize("broken", ["no clone", "no Dockerfile"])
-def test_what_is_no_clone_of_the_project_is_refused(clone: Path, broken: str, tmp_path: Path) -> None:
-    if broken == "no clone":
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(StoreError, match=r"is no clone|no Dockerfile"):
-            spaces.shipped(tmp_path / "empty")
-        return
-    git(clone, "rm", "-q", "-f", "Dockerfile")
-    with pytest.raises(StoreError, match="no Dockerfile"):
-        spaces.shipped(clone)
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of milliseconds."""
+    from ucbench.hub import repository
+    from ucbench.hub.retry import Patience
+
+    monkeypatch.setattr(
+        repository, "Patience", lambda: Patience(attempts=3, first=0.001, longest=0.002, answer=5)
+    )
 
 
-def test_a_name_that_the_hub_would_not_take_is_refused() -> None:
-    result = CliRunner().invoke(app, ["space", "push", "--repo", "board"])
-    assert result.exit_code != 0
-    assert "--repo takes OWNER/NAME" in str(result.exception)
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("fault", "method", "path", "status", "said"),
+    [
+        ("401", "GET", "/api/whoami-v2", 3, "refuses|does not take|no .* that this account can see"),
+        ("403", "POST", "/api/spaces/*/variables", 3, "may not do that to acme/board"),
+        ("404", "POST", "/api/repos/create", 2, "refuses what was asked of acme/board"),
+        ("429", "POST", "/api/repos/create", 3, "takes no more requests for now"),
+        ("503", "POST", "/api/datasets/*/commit/*", 3, "is out of order .status 503"),
+        ("cut", "POST", "/api/spaces/*/commit/*", 3, "cannot be reached for acme/board"),
+    ],
+)  # fmt: skip
+def test_whatever_fails_is_one_sentence_and_the_same_command_goes_on(
+    hub: Any, clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    fault: str, method: str, path: str, status: int, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    hub.faults.add(fault, method=method, path=path, times=None)
+    monkeypatch.setattr("sys.argv", ["ucbench", "space", "push", "--repo", SPACE, "--root", str(clone)])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    told = capsys.readouterr().err
+    assert ended.value.code == status
+    assert [line.startswith("error: ") for line in told.splitlines()].count(True) == 1
+    assert re.search(said, told), told
+    assert "Traceback" not in told
+    assert "hf_alice" not in told
+
+    hub.faults.clear()
+    assert push(clone).exit_code == 0
+    assert "app.py" in hub.files("space", SPACE)
+    assert "store.json" in hub.files("dataset", f"{SPACE}-results")
+    assert "nothing changed" in push(clone).stderr
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("fault", ["500-after", "cut-after", "429"])
+def test_what_fails_now_and_then_is_tried_again(
+    hub: Any, clone: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    for path in ("/api/repos/create", "*/commit/*", "*/variables"):
+        hub.faults.add(fault, method="POST", path=path, times=1)
+
+    assert push(clone).exit_code == 0
+
+    commits = [asked for asked in hub.requests if asked.path.startswith(f"/api/spaces/{SPACE}/commit")]
+    assert [asked.status for asked in commits].count(200) == 1
+    assert "nothing changed" in push(clone).stderr
+
+
+def test_a_second_push_sends_what_is_different_alone(
+    hub: Any, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    push(clone)
+    before = len(hub.requests)
+    push(clone)
+    asked = [each for each in hub.requests[before:] if each.method not in ("GET", "HEAD")]
+    assert [each.path for each in asked if "/paths-info/" not in each.path] == []
+
+    (clone / "app.py").write_text("print(3)\n")
+    again = push(clone)
+    assert "brought 1 file up to date" in again.stderr
+    assert "not as they were committed: Dockerfile, README.md, app.py" in again.stderr
+    assert "does not track them (`git add`): app_pages/notes.txt" in again.stderr
+
+
+def test_a_committed_clone_is_pushed_without_remarks(
+    hub: Any, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    (clone / "app_pages" / "notes.txt").unlink()
+    who = ("-c", "user.name=someone", "-c", "user.email=someone@example.com")
+    git(clone, *who, "commit", "-q", "-m", "All")
+    assert spaces.differences(clone) == []
+    # From a folder inside the clone it is the same.
+    pushed = push(clone / "app_pages")
+    assert pushed.exit_code == 0, pushed.output
+    assert "app.py" in hub.files("space", SPACE)
+
+
+def test_links_of_the_readme_lead_somewhere(clone: Path) -> None:
+    told = (
+        "[a](docs/a.md), [b](https://x.org/b), [c](ucbench), [d](#d), [e](./app.py#L1), ![f](docs/site.png)"
+    )
+    body = spaces.card(told, spaces.shipped(clone)).decode().split("---\n")[-1].strip()
+    assert body == told.replace("[a](docs/a.md)", "a")
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("no folder", "is no clone of the project that git can read"),
+        ("no clone", "is no clone of the project that git can read"),
+        ("another project", "has no Dockerfile and no ucbench/__init__.py and no README.md"),
+        ("no git", "git is not installed here"),
+    ],
+)
+def test_what_is_no_clone_of_the_project_is_refused(
+    broken: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "x"
+    if broken != "no folder":
+        root.mkdir()
+    if broken == "another project":
+        git(root, "init", "-q")
+        (root / "app.py").touch()
+    if broken == "no git":
+        monkeypatch.setenv("PATH", str(root))
+    result = push(root)
+    assert isinstance(result.exception, StoreError)
+    assert said in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["board", "a/b/c", "a/..", "a /b", "/b", "a/", "a/b.git", "a/b--c", ""])
+def test_a_name_that_the_hub_would_not_take_is_refused(name: str) -> None:
+    for option in ("--repo", "--requests", "--results"):
+        names = {"--repo": "a/b", option: name}
+        result = CliRunner().invoke(
+            app, ["space", "push", *(word for pair in names.items() for word in pair)]
+        )
+        assert result.exit_code != 0
+        assert f"{option} takes OWNER/NAME" in str(result.exception)

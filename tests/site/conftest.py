@@ -221,15 +221,23 @@ def figures(app: Any) -> dict[str, str]:
     return found
 
 
+@pytest.fixture(scope="session")
+def known_pages() -> dict[str, Any]:
+    """The pages that the frame registers when it runs, so that each test need not run its first page."""
+    from streamlit.testing.v1 import AppTest
+
+    return dict(AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()._registered_pages)
+
+
 @pytest.fixture
-def open_app() -> Callable[..., Any]:
+def open_app(known_pages: dict[str, Any]) -> Callable[..., Any]:
     """Open a page under AppTest: open_app("app_pages/concepts.py", concept="gun-violence")."""
     from streamlit.testing.v1 import AppTest
 
-    def opened(page: str | None = None, **query: str) -> Any:
+    def opened(page: str | None = None, /, **query: str) -> Any:
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
         if page is not None:
-            app.run()  # before it, the frame knows no pages
+            app._registered_pages = known_pages  # as after a first run
             app.switch_page(page)
         for key, value in query.items():
             app.query_params[key] = value

@@ -42,6 +42,7 @@ PAGES = {
     "model-none": "/model?run=nobody",
     "alignment": "/alignment",
     "try": "/try?about=arson",
+    "try-asking": "/try?about=arson",
     "try-asked": "/try?about=arson",
     "try-own": "/try?source=upload",
     "submit": "/submit",
@@ -58,12 +59,18 @@ TALLEST = 7000
 
 def asked(page: Any) -> None:
     """Ask the model, and wait for what it says."""
+    asking(page)
+    page.get_by_role("button", name="Stop").wait_for(state="detached", timeout=180_000)
+
+
+def asking(page: Any) -> None:
+    """Ask the model, and look while its answers come."""
     page.get_by_role("button", name="Ask").last.click()
     page.locator(".verdict").first.wait_for(timeout=180_000)
 
 
 #: What is done on a page before its picture is taken.
-FIRST: dict[str, Callable[[Any], None]] = {"try-asked": asked}
+FIRST: dict[str, Callable[[Any], None]] = {"try-asking": asking, "try-asked": asked}
 
 
 def addresses(site: str) -> dict[str, str]:

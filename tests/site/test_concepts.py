@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from ucbench import board as boards
 from ucbench.format import fraction
-from ucbench.site import concept_view, hardest, heat, spread
+from ucbench.site import hardest, heat, one_concept, spread
 from ucbench.site.charts import IMAGE_AND_TEXT
 from ucbench.site.concept_data import Column
 from ucbench.site.heat import HeatModel, HeatRow, HeatSection
@@ -69,14 +69,14 @@ ENDS = [SHARES, SHARES]
 
 
 @given(st.lists(st.tuples(*ENDS), min_size=1, max_size=12),
-       st.sampled_from(["image_alignment", "text_alignment", concept_view.GAP]))  # fmt: skip
+       st.sampled_from(["image_alignment", "text_alignment", one_concept.GAP]))  # fmt: skip
 def test_models_of_a_concept_come_best_first(pairs: list[tuple[float, float]], order: str) -> None:
     keys = ["image_alignment", "text_alignment"]
     sides = [np.array(side) for side in zip(*pairs, strict=True)]
     columns = {key: Column(side, side, side) for key, side in zip(keys, sides, strict=True)}
-    places = concept_view.by_order(columns, keys, order).tolist()
+    places = one_concept.by_order(columns, keys, order).tolist()
     assert sorted(places) == [place for place, pair in enumerate(pairs) if not np.isnan(pair).all()]
-    by = -np.abs(sides[1] - sides[0]) if order == concept_view.GAP else sides[keys.index(order)]
+    by = -np.abs(sides[1] - sides[0]) if order == one_concept.GAP else sides[keys.index(order)]
     scores = [by[place] for place in places]
     known = [score for score in scores if score == score]
     assert known == sorted(known, reverse=True)

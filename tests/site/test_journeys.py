@@ -150,6 +150,33 @@ def test_two_models_are_compared_and_told_apart_or_not(visit: Visit, width: int,
     expect(row).to_contain_text(re.compile("separable"))
 
 
+@looks((390, "light"))
+def test_ticked_models_are_compared_and_nothing_jumps(visit: Visit, width: int, scheme: str) -> None:
+    page = visit("/", width, scheme)
+    boxes = page.locator(".board input[type=checkbox]")
+    tall = "document.querySelector('.stMain').scrollHeight"
+    before = page.evaluate(tall)
+    # By keyboard, and by a press before the first one has been told: both count.
+    boxes.nth(0).focus()
+    page.keyboard.press("Space")
+    boxes.nth(2).click()
+    compare = page.get_by_role("link", name="Compare 2 models")
+    expect(compare).to_be_visible()
+    expect(page).to_have_url(re.compile("ticked=[^&]+(,|%2C)"))
+    settled(page)
+    if width > 1000:  # on a phone the names of the chosen take a line
+        assert page.evaluate(tall) == before
+    assert focused(boxes.nth(2))
+    page.get_by_role("searchbox", name="Find a model").fill("nobody is called so")
+    expect(page.get_by_text("No model fits this search")).to_be_visible()
+    page.get_by_role("button", name="Only these").click()
+    expect(page.locator(".board tbody input:checked")).to_have_count(2)
+    expect(page.locator(".board tbody tr")).to_have_count(2)
+    compare.click()
+    expect(page.locator("h1")).to_have_text("Do they differ?")
+    expect(page.locator(".compared li")).to_have_count(2)
+
+
 @looks((1440, "light"))
 def test_the_file_holds_the_numbers_of_the_page(visit: Visit, width: int, scheme: str) -> None:
     page = visit("/?q=acme", width, scheme)

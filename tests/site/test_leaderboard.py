@@ -194,9 +194,21 @@ def test_strict_scores_take_the_place_of_the_papers() -> None:
         assert other["image_alignment"] == one["image_alignment_strict"]
         assert other["balanced_accuracy"] == one["balanced_accuracy"]
         assert other["rank_low"] == one["rank_low"]
+        # The gap is that of the two strict scores; the board knows no interval of it.
+        if other["image_alignment"] is not None and other["text_alignment"] is not None:
+            assert other["modality_gap"] == pytest.approx(other["text_alignment"] - other["image_alignment"])
+        assert other["modality_gap_low"] is None
+    gap = strict.by_key["modality_gap"]
+    assert gap.head == "Modality gap, strict"
+    assert "no interval here" in gap.help
+    lines = leaderboard_view.seen(strict, [0], [gap])  # type: ignore[list-item]
+    assert lines[0]["modality_gap_strict"] == strict.rows[0]["modality_gap"]
+    assert "modality_gap" not in lines[0]
     within = leaderboard_view.table(board, Scope("pictograms", "hate", True))
     told = board.scores(str(within.rows[0]["run_id"]), "category", "image_alignment_strict")["hate"]
     assert within.rows[0]["image_alignment"] == told.value
+    first = within.rows[0]
+    assert first["modality_gap"] == pytest.approx(first["text_alignment"] - first["image_alignment"])
 
 
 @pytest.mark.usefixtures("stores")
@@ -276,18 +288,13 @@ def test_every_mark_is_a_link_that_says_its_figures() -> None:
 )
 def test_names_hide_no_other_name(found: list[tuple[float, float, int]], size: str) -> None:
     marks = [mark("x" * long, seen, judged) for seen, judged, long in found]
-    placed = seen_charts._placed(marks, size)
     width, height = seen_charts._SIZES[size]
     boxes = []
-    for place, style in placed.items():
-        parts = dict(part.split(":", 1) for part in style.split(";"))
+    for place, spot in seen_charts.placed(marks, size).items():
         x, y = found[place][0] * width, found[place][1] * height
         long = seen_charts._LETTER * len(seen_charts._short(marks[place].name, size))
-        left = x + 10 if "left" in parts and "calc" in parts["left"] else x - 10 - long
-        if "transform" in parts:
-            left = x - long / 2
-        offset = float(parts["bottom"].rsplit("%", 1)[1].strip(" )px+").replace("- ", "-").replace("+ ", ""))
-        boxes.append((left, y + offset, left + long, y + offset + 15))
+        left = {"right": x + 10, "left": x - 10 - long, "middle": x - long / 2}[spot.side]
+        boxes.append((left, y + spot.up, left + long, y + spot.up + 15))
     for i, one in enumerate(boxes):
         for other in boxes[i + 1 :]:
             across = min(one[2], other[2]) - max(one[0], other[0])

@@ -15,9 +15,20 @@ import pytest
 from playwright.sync_api import expect
 
 from ucbench.runs import Run
-from ucbench.site import board_data, loading, model_view, run_data, run_files, score_table, tables
+from ucbench.site import (
+    board_data,
+    loading,
+    model_record,
+    model_runs,
+    model_scores,
+    model_view,
+    run_data,
+    run_files,
+    score_table,
+    tables,
+)
 from ucbench.site.charts import Reading
-from ucbench.site.model_view import ByConcept
+from ucbench.site.model_scores import ByConcept
 from ucbench.tracks.about import TEST_SPLIT
 from ucbench.withheld import MARKER
 
@@ -198,9 +209,9 @@ def test_an_unknown_run_leads_to_a_search(open_app: App, read_figures: Figures) 
     app = open_app(PAGE, run="nothing")
     assert "no run of this id" in app.info[0].value
     assert "embedded:tiny-vlm" in read_figures(app)["found"]
-    app.text_input(key="q").set_value("LARGE acme").run()
+    app.text_input(key="text:q").set_value("LARGE acme").run()
     assert read_figures(app)["found"].count("<li>") == 5  # a track each
-    app.text_input(key="q").set_value("nobody").run()
+    app.text_input(key="text:q").set_value("nobody").run()
     assert "No model fits" in app.info[1].value
     assert not open_app(PAGE).info
 
@@ -290,9 +301,9 @@ def test_a_sentence_says_what_is_known() -> None:
 
 def test_what_differs_between_two_runs() -> None:
     one = line("a", revision="a" * 40, dtype="float32", temperature=0.0, system_prompt=None)
-    assert model_view.what_differs(one, one) == "run again"
+    assert model_runs.what_differs(one, one) == "run again"
     other = one | {"revision": "b" * 40, "temperature": 0.7, "system_prompt": "Be careful.", "dtype": None}
-    assert model_view.what_differs(one, other) == (
+    assert model_runs.what_differs(one, other) == (
         "revision bbbbbbb; no number format; temperature 0.7; with another system prompt"
     )
 
@@ -309,7 +320,7 @@ def test_the_hardest_come_first_and_the_unknown_last() -> None:
     ]
 
     def names(place: int, key: str) -> str:
-        return "".join(one.id for one in model_view.hardest_first(found, place, key))
+        return "".join(one.id for one in model_scores.hardest_first(found, place, key))
 
     assert names(0, "image_alignment") == "cadb"
     assert names(1, "modality_gap") == "acdb"
@@ -322,9 +333,9 @@ def test_no_outside_text_becomes_markup() -> None:
     pair = score_table.Pair(HOSTILE, Reading(0.1), Reading(0.2), group=HOSTILE, key="perception")
     for html in (
         model_view.heading(hostile),
-        model_view.runs_table(hostile, [twin]),
+        model_runs.runs_table(hostile, [twin]),
         model_view.listed([hostile]),
-        tables.facts(model_view.facts(hostile, None)),
+        tables.facts(model_record.facts(hostile, None)),
         score_table.differences([pair], heads=(HOSTILE,) * 3, caption=HOSTILE, end=1.0),
         score_table.side_by_side([("perception", [Reading(0.1)])], heads=[HOSTILE], caption=HOSTILE),
         score_table.scores([score_table.Line("perception", Reading(0.1))], caption=HOSTILE),

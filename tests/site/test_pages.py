@@ -41,13 +41,13 @@ def test_reported_rows_are_italic_and_never_ranked(open_app: App, read_figures: 
 @pytest.mark.usefixtures("stores")
 def test_search_and_sort_change_the_board_and_the_address(open_app: App, read_figures: Figures) -> None:
     app = open_app()
-    app.text_input(key="q").set_value("ACME fair").run()
+    app.text_input(key="text:q").set_value("ACME fair").run()
     board = read_figures(app)["board"]
     assert "acme/fair-vlm" in board
     assert "acme/sharp-vlm" not in board
     app.selectbox(key="sort").set_value("perception").run()
     assert app.query_params["sort"] == "perception"
-    app.text_input(key="q").set_value("nobody").run()
+    app.text_input(key="text:q").set_value("nobody").run()
     assert "board" not in read_figures(app)
     assert "No model fits" in app.info[0].value
 
@@ -198,7 +198,7 @@ def test_a_fault_of_ours_is_a_sentence_and_a_line_in_the_log(
     def broken(_: object) -> str:
         raise ZeroDivisionError("nobody thought of this")
 
-    monkeypatch.setattr("ucbench.site.leaderboard_parts.finding", broken)
+    monkeypatch.setattr("ucbench.site.leaderboard_charts.finding", broken)
     app.run()
     assert not app.exception
     assert [error.value for error in app.error] == [

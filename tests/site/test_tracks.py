@@ -17,7 +17,7 @@ from ucbench.metrics.keys import KEYS
 from ucbench.parity import Pair
 from ucbench.record import Counts, Usage
 from ucbench.runs import Run, find
-from ucbench.site import board_data, evidence, loading, model_view, run_data, tables
+from ucbench.site import board_data, evidence, loading, model_record, run_data, tables
 from ucbench.site.charts import Reading
 from ucbench.site.columns import BY_KEY, columns_of
 from ucbench.site.findings import lines, sentence
@@ -102,7 +102,7 @@ def test_tracks_without_a_ranking_are_no_failures(board: loading.LoadedBoard) ->
         html = tables.board([line], columns_of("contexts"), Drawn("image_context_safe", ranks=False))
         assert "not ranked" not in html
         assert "Rank" not in html
-        assert model_view.facts(line, None)[2] == ("Not ranked", None)
+        assert model_record.facts(line, None)[2] == ("Not ranked", None)
 
 
 def test_an_empty_cell_says_why() -> None:

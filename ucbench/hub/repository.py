@@ -94,12 +94,21 @@ class Repository:
 
     def create(self, *, private: bool) -> None:
         """Make it, where it is not there yet; a Space is one that builds our Dockerfile."""
+        from huggingface_hub.errors import HfHubHTTPError
+
         sdk = "docker" if self.kind == "space" else None
-        self.patiently(
-            lambda: self.api.create_repo(
-                self.id, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk
-            )
-        )
+
+        def make() -> None:
+            try:
+                self.api.create_repo(
+                    self.id, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk
+                )
+            except HfHubHTTPError as error:
+                # An earlier attempt of ours may have landed though its answer was lost.
+                if error.response.status_code != 409 or self.private() is None:
+                    raise
+
+        self.patiently(make)
 
     def read(self, path: str) -> bytes | None:
         """A file's content on `main`, None when it is not there."""

@@ -234,6 +234,12 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
             f"{store} is gated; ask for access on its page at {host}, log in with `hf auth login` or set "
             "HF_TOKEN, then run this again"
         )
+    if any(isinstance(each, UnicodeEncodeError) for each in chain):
+        # Headers are ASCII, and nothing else of a request comes from outside.
+        return AccessError(
+            f"the token for {host} holds characters that no token has; log in with `hf auth login` or mend "
+            "HF_TOKEN"
+        )
     # The second is what the client itself says, when it asks who the token belongs to.
     bad = "credentials" in said.lower() or any("Invalid user token" in str(each) for each in chain)
     if status == 401 and bad:

@@ -6,8 +6,9 @@ Pushing is the same command the first time and every time after: what is there a
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ SHIPPED = (
     "docs/site.png",
 )  # fmt: skip
 CARD = "README.md"
+#: By these a clone is known as one of the project.
+_TELLING = ("Dockerfile", "app.py", "ucbench/__init__.py")
+#: So many files are named in a sentence.
+_NAMED = 5
+_LINK = re.compile(r"(?<!!)\[(?P<said>[^\]]+)\]\((?!\w+:|#)(?P<path>[^)\s#]+)[^)]*\)")
 
 #: The Space's settings, as the Hub reads them from the head of its README.
 FRONT_MATTER: dict[str, Any] = {
@@ -80,69 +86,137 @@ def plan(space: str, requests: str | None, results: str | None, *, private: bool
 
     Raises `UcbenchError` for a name that the Hub would not take.
     """
-    made = Plan(space, requests or f"{space}-requests", results or f"{space}-results", private)
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported lazily
+
+    made = Plan(
+        space,
+        f"{space}-requests" if requests is None else requests,
+        f"{space}-results" if results is None else results,
+        private,
+    )
     for option, name in (("--repo", made.space), ("--requests", made.requests), ("--results", made.results)):
-        if not is_hub_id(name):
+        try:
+            validate_repo_id(name)
+        except HFValidationError:
+            taken = False
+        else:
+            taken = is_hub_id(name)  # with an owner
+        if not taken:
             raise UcbenchError(f"{option} takes OWNER/NAME, not {name!r}")
     return made
 
 
 @dataclass
 class Pushed:
-    """What a push did, in order, and what is left to do by hand; empty `done` means nothing changed."""
+    """What a push did, in order, and what is left to do by hand; empty `done` means nothing changed.
+
+    `notes`: how the clone differs from its last commit, as far as that matters here.
+    """
 
     url: str
+    notes: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     by_hand: list[str] = field(default_factory=list)
 
 
-def shipped(root: Path) -> dict[str, Path]:
+def clone_around(folder: Path) -> Path:
+    """The top of the clone of the project that a folder lies in. Raises `StoreError` where there is none."""
+    top = Path(_git(folder, "rev-parse", "--show-toplevel").removesuffix("\n"))
+    # Any folder may lie in a clone of something else, even of another site.
+    lacking = [name for name in (*_TELLING, CARD) if not (top / name).is_file()]
+    if lacking:
+        raise StoreError(f"{top} has no {' and no '.join(lacking)}; push from a clone of the project")
+    return top
+
+
+def shipped(top: Path) -> dict[str, Path]:
     """The files of a clone that the Space is made of: those that git tracks, as they lie there now.
 
-    Raises `StoreError` outside a clone.
+    Raises `StoreError` where git cannot tell.
     """
+    listed = _git(top, "ls-files", "-z", "--", *SHIPPED).split("\0")
+    return {name: top / name for name in sorted(set(listed)) if name and (top / name).is_file()}
+
+
+def differences(top: Path) -> list[str]:
+    """What a push takes that is not in the last commit, and what it leaves out; a sentence each."""
+    told = _git(top, "status", "--porcelain", "--no-renames", "-z", "--", *SHIPPED, CARD).split("\0")
+    unknown = sorted(each[3:] for each in told if each.startswith("??"))
+    changed = sorted(each[3:] for each in told if each and not each.startswith("??"))
+    found = []
+    if changed:
+        found.append(f"pushed as they lie here, which is not as they were committed: {_some(changed)}")
+    if unknown:
+        found.append(f"left out, because git does not track them (`git add`): {_some(unknown)}")
+    return found
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _git(folder: Path, *command: str) -> str:
+    """What git says. Raises `StoreError`."""
     try:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--", *SHIPPED], cwd=root, capture_output=True, check=True, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, timeout=60)
+    except FileNotFoundError as error:
         raise StoreError(
-            f"{root} is no clone of the project, and a Space is made from one; `git clone` it and push there"
+            "git is not installed here, and a Space is made of the files that git tracks; install it"
         ) from error
-    paths = [name for name in listed.stdout.decode().split("\0") if name and (root / name).is_file()]
-    if "Dockerfile" not in paths or "app.py" not in paths:
-        raise StoreError(f"{root} has no Dockerfile and app.py under git; push from a clone of the project")
-    return {name: root / name for name in sorted(paths)}
+    except subprocess.TimeoutExpired as error:
+        raise StoreError(f"git has not answered about {folder} for a minute; try again") from error
+    if done.returncode:
+        why = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0].removeprefix("fatal: ")
+        raise StoreError(
+            f"{folder.resolve()} is no clone of the project that git can read, and a Space is made from one "
+            f"({why}); `git clone` the project and push from there"
+        )
+    return done.stdout.decode("utf-8", "surrogateescape")
 
 
-def card(readme: str) -> bytes:
-    """The Space's README: its settings, then the project's own."""
-    return f"---\n{yaml.safe_dump(FRONT_MATTER, sort_keys=False)}---\n\n{readme}".encode()
+def card(readme: str, files: Collection[str]) -> bytes:
+    """The Space's README: its settings, then the project's own, without links to what is not there."""
+
+    def kept(link: re.Match[str]) -> str:
+        path = link["path"].removeprefix("./").rstrip("/")
+        there = path in files or any(name.startswith(f"{path}/") for name in files)
+        return link[0] if there else link["said"]
+
+    settings = yaml.safe_dump(FRONT_MATTER, sort_keys=False)
+    return f"---\n{settings}---\n\n{_LINK.sub(kept, readme)}".encode()
 
 
-def push(what: Plan, root: Path, say: Callable[[str], object] = lambda _line: None) -> Pushed:
-    """Create or update the Space, its two datasets and its variables, from the clone at `root`.
+def push(what: Plan, folder: Path, say: Callable[[str], object] = lambda _line: None) -> Pushed:
+    """Create or update the Space, its two datasets and its variables, from the clone around `folder`.
 
     Files of an earlier push that the clone no longer has are removed. Raises `StoreError` outside a clone,
     `AccessError` where nobody is logged in, may not, or has no plan that allows it. Whatever fails, the same
     command goes on where it was.
     """
-    files = shipped(root)
+    top = clone_around(folder)
+    files = shipped(top)
+    readme = card((top / CARD).read_text(encoding="utf-8"), files.keys())
     space = Repository("space", what.space)
     account = space.account()
-    pushed = Pushed(space.url)
+    pushed = Pushed(space.url, notes=differences(top))
+    for note in pushed.notes:
+        say(note)
 
     def done(line: str) -> None:
         pushed.done.append(line)
         say(line)
 
-    for name in dict.fromkeys((what.requests, what.results)):
-        _dataset(name, what, account, done, space.url)
+    # The Space first: it is what a plan may not allow, and then nothing has been made.
     if space.private() is None:
         space.create(private=what.private)
         done(f"made the Space {space.url}")
-    _files(space, files, card((root / CARD).read_text(encoding="utf-8")), done)
+    for name in dict.fromkeys((what.requests, what.results)):
+        _dataset(name, what, account, done, space.url)
+    # Before the files: each change of a variable would start the site anew.
     _variables(space, what, done)
+    _files(space, files, readme, done)
     pushed.by_hand = _by_hand(space, what)
     return pushed
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ucbench.format import MISSING, absent, escape, fraction, interval
-from ucbench.site.charts import RAIL, Reading, percent, share_axis, span
+from ucbench.site.charts import RAIL, Reading, percent, share_axis, sides, span
 
 Points = Sequence[tuple[float, float]]
 
@@ -150,7 +150,7 @@ def _marks(line: Change, about: str, *, named: bool) -> str:
     out = []
     if before is not None and after is not None:
         out.append(f'<i class="join" style="{span(*sorted((before, after)))}"></i>')
-    close = before is not None and after is not None and abs(after - before) < (0.3 if named else 0.14)
+    aside = sides(after - before, named=named) if before is not None and after is not None else ""
     for moment, value in (("before", before), ("after", after)):
         if value is None:
             continue
@@ -162,7 +162,7 @@ def _marks(line: Change, about: str, *, named: bool) -> str:
             continue  # one number says both
         edge = 0.12 if named else 0.03
         side = " at-end" if value > 1 - edge else " at-start" if value < edge else ""
-        below = " below" if close and moment == "before" else ""
+        below = aside if moment == "before" else ""
         hollow = " hollow" if moment == "before" else ""
         out.append(
             f'<i class="dot {about}{hollow}" style="left:{percent(value)}"></i>'

@@ -386,7 +386,7 @@ def curves(outcome: MethodReport) -> list[Panel]:
             if len(points := _points(first, f"probe_{about}_{side}")) > 1
         ]
         if looks:
-            unit = f"probed pictures and words judged {side}, share"
+            unit = f"judged {side}, share of probes"
             panels.append(Panel(f"{side.capitalize()} concepts", unit, tuple(looks), share=True))
     return panels
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,6 +19,7 @@ from ucbench.site import loading, run_data
 from ucbench.site.board_data import LoadedBoard, joined_runs
 from ucbench.site.columns import Row
 from ucbench.site.concept_data import labels
+from ucbench.site.latest import Latest
 from ucbench.types import CORRECT, NA, SAFE, UNSAFE, WRONG
 
 if TYPE_CHECKING:
@@ -372,23 +372,30 @@ def track_of(board: LoadedBoard, run_id: str) -> str | None:
     return _tracks_of(board).get(run_id)
 
 
-#: Seconds for which is believed which runs have answers: looking costs a look at every folder.
+#: Seconds for which is believed which runs have answers: looking costs a look at every folder, so visitors
+#: get the last that was seen, and a look is taken beside them.
 _BELIEVED = 10.0
 
 
 def here(found: Mapping[str, Source]) -> list[str]:
     """Those of the runs whose answers are in this place, in their order."""
     both = loading.stores()
-    present = _present(both.results, both.runs, int(time.monotonic() / _BELIEVED))
+    looking = _looking(both.results, both.runs)
+    present = looking.get().value
+    if present is None:  # nobody has looked yet
+        present = looking.refresh().value or frozenset()
     return [
         run_id for run_id, source in found.items() if (str(source.row["entry"]), run_id_of(run_id)) in present
     ]
 
 
 @lru_cache(maxsize=4)
-def _present(results: Path, runs: Path, _now: int) -> frozenset[tuple[str, str]]:
-    paths = [path for store in (results, runs) for path in store.glob(f"*/*/{ANSWERS}")]
-    return frozenset((path.parent.parent.name, path.parent.name) for path in paths)
+def _looking(results: Path, runs: Path) -> Latest[frozenset[tuple[str, str]]]:
+    def look(_last: object) -> frozenset[tuple[str, str]]:
+        paths = [path for store in (results, runs) for path in store.glob(f"*/*/{ANSWERS}")]
+        return frozenset((path.parent.parent.name, path.parent.name) for path in paths)
+
+    return Latest(look, every=_BELIEVED)
 
 
 def sheet(board: LoadedBoard, source: Source) -> Sheet | None:

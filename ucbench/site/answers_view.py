@@ -17,6 +17,7 @@ from ucbench.format import concept_title, count, escape
 from ucbench.restricted import MARK
 from ucbench.site import links, tables, track_data
 from ucbench.site.answers_data import OUTCOMES, Answered, about_words, marked
+from ucbench.site.trial.ask import rule_in_words
 from ucbench.tracks import registry
 from ucbench.types import OPTION_LETTERS
 
@@ -165,7 +166,7 @@ def _question(one: Answered, search: str) -> str:
         style = " class=right" if letter == one.expected else ""
         options.append(f"<span{style}>{letter} {highlighted(option, search)}</span>")
     asked = highlighted(one.prompt, search)
-    return f'{asked}<br><span class="options">{" &nbsp; ".join(options)}</span>'
+    return f'{asked}<br><span class="options">{" ".join(options)}</span>'
 
 
 def _said(one: Answered, search: str) -> str:
@@ -197,7 +198,9 @@ def _tokens(one: Answered) -> str:
 def _how(one: Answered) -> str:
     if one.guard:
         return '<span class="aside">the guard’s one verdict on this picture</span>'
-    return f'<span class="aside">read by: {escape(one.how.replace("_", " "))}</span>' if one.how else ""
+    rule = rule_in_words(one.how)
+    told = f"by rule: {rule}" if rule else f"read by: {one.how.replace('_', ' ')}" if one.how else ""
+    return f'<span class="aside">{escape(told)}</span>' if told else ""
 
 
 def link_to_model(name: str, run_id: str) -> str:

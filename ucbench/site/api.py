@@ -219,7 +219,7 @@ def of_board(make: Callable[[Request, LoadedBoard, str | None], Content]) -> Cal
                 return answer(request, make(request, board, track))
             problem = f"there is no track of that name; track takes one of {', '.join(known)}"
         except StoreError as error:
-            problem = str(error)
+            problem = loading.told(error)
         headers = {**_ANYBODY, "Cache-Control": "no-store"}
         return JSONResponse({"error": problem}, status_code=404, headers=headers)
 

@@ -165,14 +165,13 @@ def _marks(line: Dumbbell, ends: Sequence[End], *, named: bool) -> str:
         left, right = sorted((first.value, second.value))
         bars.append(f'<i class="join" style="{span(left, right)}"></i>')
     both = first.exists and second.exists
-    # Labels that would touch go to either side of the line.
-    close = both and abs(_middle(second) - _middle(first)) < (0.34 if named else 0.16)
+    aside = sides(_middle(second) - _middle(first), named=named) if both else ""
     # Marks that would hide one another stand one above the other.
     touch = line.gap is not None and abs(line.gap) < 0.015
     for place, (end, mark) in enumerate(zip(ends, (first, second), strict=False)):
         if not mark.exists:
             continue
-        below = close and place == 1
+        below = aside if place == 1 else ""
         if mark.is_range:
             bars.append(f'<i class="range {end.about}" style="{span(mark.low or 0, mark.high or 0)}"></i>')
             figure = interval(mark.low, mark.high)
@@ -186,10 +185,20 @@ def _marks(line: Dumbbell, ends: Sequence[End], *, named: bool) -> str:
         edge = 0.14 if named or mark.is_range else 0.03
         side = " at-end" if at > 1 - edge else " at-start" if at < edge else ""
         numbers.append(
-            f'<span class="number {end.about}{" below" if below else ""}{side}" style="left:{percent(at)}">'
+            f'<span class="number {end.about}{below}{side}" style="left:{percent(at)}">'
             f"{end.words + ' ' if named else ''}<b>{figure}</b></span>"
         )
     return "".join((*bars, *dots, *numbers))
+
+
+def sides(apart: float, *, named: bool) -> str:
+    """The class of the second of two labels: those that would touch go to either side of the line.
+
+    `apart` is how far their marks are from one another, as a share of the axis; a phone's is half as long.
+    `named`: the labels are words with the numbers.
+    """
+    wide, narrow = (0.26, 0.34) if named else (0.08, 0.16)
+    return " below" if abs(apart) < wide else " below-narrow" if abs(apart) < narrow else ""
 
 
 def _middle(mark: Reading) -> float:

@@ -28,18 +28,32 @@ class Column:
     overall: bool = False
 
     @property
+    def derived(self) -> bool:
+        """Whether its strict form is worked out from two strict scores of the board, without an interval."""
+        return self.strict and self.key == GAP
+
+    @property
     def told(self) -> str:
         """The key of the score that it shows."""
+        if self.derived:
+            return f"{self.key}_strict"
         return strict_key(self.key) if self.strict else self.key
 
     @property
     def head(self) -> str:
         """The score's name for people."""
+        if self.derived:
+            return f"{KEYS[self.key].title}, strict"
         return KEYS[self.told].title + (", overall" if self.overall else "")
 
     @property
     def help(self) -> str:
         """What the score says."""
+        if self.derived:
+            return (
+                "Text alignment minus image alignment, no answer counted as wrong in both. Worked out from "
+                "the two, so it has no interval here."
+            )
         return KEYS[self.told].definition
 
     @property
@@ -51,6 +65,10 @@ class Column:
     def signed(self) -> bool:
         """Whether the score is a gap and shows its sign."""
         return KEYS[self.key].signed
+
+
+#: Text alignment minus image alignment, and what it is made of.
+GAP, GAP_OF = "modality_gap", ("text_alignment", "image_alignment")
 
 
 def strict_key(key: str) -> str:

@@ -17,7 +17,7 @@ from ucbench.comparison import ahead, furthest, told_apart
 from ucbench.format import concept_title, count, escape, fraction, interval
 from ucbench.metrics.keys import KEYS
 from ucbench.metrics.paired import Contrast
-from ucbench.site import charts, pairs, score_table, tables
+from ucbench.site import charts, pairs, score_table, svg, tables
 from ucbench.site.board_data import LoadedBoard
 from ucbench.site.charts import Reading, reading
 from ucbench.site.columns import Row, columns_of, filled
@@ -257,9 +257,21 @@ def scores(table: Table, names: Mapping[str, str] | None = None) -> str:
             heads=LETTERS[: len(rows)],
             caption="Scores of the models side by side",
         )
+    lines = _pairs(table, names or {})
+    several = len(table.others) > 1
+    other_head = "Other" if several else LETTERS[1]
+    return score_table.differences(
+        lines,
+        heads=("Model" if several else "Score", LETTERS[0], other_head),
+        caption="Scores of the models and their differences",
+        end=score_table.widest(lines),
+    )
+
+
+def _pairs(table: Table, names: Mapping[str, str]) -> list[Pair]:
+    """A line a score and model."""
     lines: list[Pair] = []
     several = len(table.others) > 1
-    names = names or {}
     for key in table.keys:
         place = -1
         for other in table.others:
@@ -284,12 +296,20 @@ def scores(table: Table, names: Mapping[str, str] | None = None) -> str:
                     named=not several,
                 )
             )
-    other_head = "Other" if several else LETTERS[1]
-    return score_table.differences(
-        lines,
-        heads=("Model" if several else "Score", LETTERS[0], other_head),
-        caption="Scores of the models and their differences",
-        end=score_table.widest(lines),
+    return lines
+
+
+def picture(board: LoadedBoard, table: Table, names: Mapping[str, str]) -> str:
+    """The differences as an SVG file."""
+    several = len(table.others) > 1
+    first = names[str(table.first["run_id"])]
+    who = [f"A: {first}", *(f"{other.letter}: {names[str(other.row['run_id'])]}" for other in table.others)]
+    return svg.differences(
+        _pairs(table, names),
+        heads=("Model" if several else "Score", LETTERS[0], "Other" if several else LETTERS[1]),
+        title="Do they differ?",
+        legend=who,
+        foot=svg.foot(board, [f"track {about(str(table.first['track'])).name}", svg.n_of(len(who), "model")]),
     )
 
 

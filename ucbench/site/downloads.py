@@ -67,11 +67,18 @@ _KINDS: tuple[tuple[str, str, str, Callable[[Rows], bytes]], ...] = (
 )
 
 
-def buttons(rows: Source, name: str, *, key: str = "download", label: str = "Download") -> None:
+def buttons(
+    rows: Source,
+    name: str,
+    *,
+    key: str = "download",
+    label: str = "Download",
+    svg: Callable[[], str] | None = None,
+) -> None:
     """One quiet line: what is shown as CSV, JSON or Parquet, in a file called `name`.
 
-    Nothing is made before a button is pressed; then `rows` is called where it is a function. `key` tells
-    two such lines of one page apart.
+    Nothing is made before a button is pressed; then `rows` is called where it is a function, and `svg`,
+    which makes the figure of it. `key` tells two such lines of one page apart.
     """
     nothing = not callable(rows) and len(rows) == 0
     with st.container(key=key, horizontal=True, vertical_alignment="center", gap="small"):
@@ -81,6 +88,22 @@ def buttons(rows: Source, name: str, *, key: str = "download", label: str = "Dow
                 title, partial(_file, make, rows), f"{name}.{ending}", mime, key=f"{key}_{ending}",
                 help=f"What is shown, as {title}", type="tertiary", disabled=nothing, on_click="ignore",
             )  # fmt: skip
+        if svg is not None:
+            _svg(svg, name, key)
+
+
+def picture(svg: Callable[[], str], name: str, *, key: str) -> None:
+    """One quiet line: a figure as an SVG file called `name`, drawn when somebody presses for it."""
+    with st.container(key=key, horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("Download the figure", width="content")
+        _svg(svg, name, key)
+
+
+def _svg(make: Callable[[], str], name: str, key: str) -> None:
+    st.download_button(
+        "SVG", lambda: make().encode(), f"{name}.svg", "image/svg+xml", key=f"{key}_svg",
+        help="The figure as a picture that stands alone", type="tertiary", on_click="ignore",
+    )  # fmt: skip
 
 
 def _file(make: Callable[[Rows], bytes], source: Any) -> bytes:

@@ -19,6 +19,11 @@ Scale = Literal["image", "text", "ink", "gap"]
 _FULL_TINT = {"image": 55, "text": 55, "ink": 40}
 
 
+def full_tint(name: str) -> int:
+    """The most of a colour, in per cent, that a cell is tinted with."""
+    return _FULL_TINT[name]
+
+
 @dataclass(frozen=True, slots=True)
 class HeatRow:
     """A concept and its score by model."""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from ucbench.errors import UcbenchError
+from ucbench.hub.redact import readable, redact
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -89,6 +90,9 @@ class Latest(Generic[T]):
             try:
                 seen = Seen(self._read(seen.value), started)
             except UcbenchError as error:
+                if str(error) != seen.problem:
+                    # Once each, for whoever keeps the site: visitors are told less.
+                    _LOG.warning("what was read before stays in place: %s", redact(readable(str(error))))
                 seen = replace(seen, problem=str(error))
             except Exception:
                 # A fault of ours must not end the refreshing, nor pass for fresh data.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ import streamlit as st
 from ucbench.format import absent, count
 from ucbench.restricted import MARK
 from ucbench.site import charts as drawings
-from ucbench.site import findings, own_weights, seen_charts, tables
+from ucbench.site import compare_view, own_weights, tables, ticked
 from ucbench.site.board_data import LoadedBoard
-from ucbench.site.columns import Column, Fact, Row
+from ucbench.site.columns import Column, Fact
 from ucbench.site.component import figure
+from ucbench.site.leaderboard_charts import category_of
 from ucbench.site.leaderboard_view import (
     SIZES,
     UNKNOWN,
@@ -24,20 +26,18 @@ from ucbench.site.leaderboard_view import (
     Scope,
     Table,
     categories,
+    run_ids,
 )
 from ucbench.site.shared import PROVENANCES, track_name, unknown_choice
-from ucbench.site.track_views import Chart, view
-from ucbench.site.url import linked, linked_many
-from ucbench.taxonomy import Category
-from ucbench.taxonomy import categories as taxonomy
+from ucbench.site.url import linked, linked_flag, linked_many, linked_share, linked_text
 from ucbench.tracks.about import about
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Rows on a page of the table, lines in a chart.
-PAGE, MOST_LINES = 50, 12
+#: Rows on a page of the table.
+PAGE = 50
 _ALL = "all"
 #: Scores that are known both ways.
 _BOTH_WAYS = ("perception", "image_alignment", "text_alignment")
@@ -96,7 +96,8 @@ def _scoring_note(shown: Table) -> str:
     if not set(_BOTH_WAYS) & {column.key for column in shown.columns}:
         return ""
     said = (
-        "Strict scoring: in perception and both alignments a question without an answer counts as wrong."
+        "Strict scoring: in perception, both alignments and their gap a question without an answer counts as "
+        "wrong; other shares are of what was answered."
         if shown.scope.strict
         else "The paper's scoring: a question without an answer is dropped; strictly it counts as wrong."
     )
@@ -107,7 +108,7 @@ def _scoring_note(shown: Table) -> str:
 def _category_note(board: LoadedBoard, shown: Table) -> str:
     if shown.scope.category is None:
         return ""
-    here = _category(shown.scope.category)
+    here = category_of(shown.scope.category)
     said = (
         f"All figures are for these concepts, the {len(here.concepts)} of {here.name}, and intervals for "
         "other images of them."
@@ -128,108 +129,22 @@ def _category_note(board: LoadedBoard, shown: Table) -> str:
     return said
 
 
-def finding(shown: Table) -> None:
-    """What the rows say, in a sentence or two."""
-    figure(_finding(shown), key="finding")
-
-
-@lru_cache(maxsize=64)
-def _finding(shown: Table) -> str:
-    category = shown.scope.category
-    led = "the board" if category is None else f"in {_category(category).name}"
-    return findings.sentence(_comparable(shown), view(shown.scope.track), led)
-
-
-def _category(category: str) -> Category:
-    return next(one for one in taxonomy() if one.id == category)
-
-
-def _comparable(shown: Table) -> list[Row]:
-    """The rows of the main group in the board's order, and those that a paper reports."""
-    order = shown.order(shown.columns[0].key)
-    return [
-        row
-        for row, group in ((shown.rows[place], shown.group[place]) for place in order)
-        if not group or row["provenance"] == "reported"
-    ]
-
-
-def charts(shown: Table) -> None:
-    """Image against text by model; perception against alignment where the track has both."""
-    chosen = "gap"
-    keys = {column.key for column in shown.columns}
-    if {"perception", "image_alignment"} <= keys and view(shown.scope.track).charts:
-        told = {"gap": "Image against text", "seen": "Seen against judged"}
-        chosen = linked(
-            st.segmented_control, "Chart", list(told), key="chart", default="gap", required=True,
-            format_func=told.__getitem__, label_visibility="collapsed",
-        ) or "gap"  # fmt: skip
-    if chosen == "seen":
-        st.header("Who sees the concept, and calls it safe?", anchor=False)
-        html, said = _seen(shown)
-        figure(html, key="perceived")
-        st.caption(said)
-        return
-    for place, chart in enumerate(view(shown.scope.track).charts):
-        html, n = _dumbbells(shown, chart)
-        if not html:
-            continue
-        st.header(chart.title, anchor=False)
-        figure(html, key=f"dumbbells_{place}" if place else "dumbbells")
-        if n > MOST_LINES:
-            st.caption(f"The first {MOST_LINES} of {count(n)} models in the board's order.")
-
-
-@lru_cache(maxsize=64)
-def _dumbbells(shown: Table, chart: Chart) -> tuple[str, int]:
-    order = shown.order(shown.columns[0].key)
-    lines = findings.lines([shown.rows[place] for place in order], chart)
-    if not lines:
-        return "", 0
-    first = lines[:MOST_LINES]
-    html = drawings.dumbbells(
-        first,
-        axis=f"{chart.axis}; {findings.bars(first)}",
-        label=f"{chart.title} By model",
-        ends=chart.ends,
-        between=chart.between,
-    )
-    return html, len(lines)
-
-
-@lru_cache(maxsize=16)
-def _seen(shown: Table) -> tuple[str, str]:
-    marks = [
-        seen_charts.Mark(
-            tables.name(row),
-            str(row["run_id"]),
-            findings.readings(row, "perception"),
-            findings.readings(row, "image_alignment"),
-            absent(row.get("rank_low")),
-        )
-        for row in (shown.rows[place] for place in shown.order(shown.columns[0].key))
-        if row["provenance"] != "reported"
-    ]
-    html = seen_charts.perceived(marks, label="Perception against image alignment by model")
-    return html, seen_charts.sentence(marks)
-
-
 def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column], list[Fact]]:
     """Order, filters and columns as they are chosen; `own`: whether there is a score of one's own."""
     keys = ([YOURS] if own else []) + list(shown.by_key)
     usual = YOURS if own else shown.columns[0].key
     heads = {key: column.head for key, column in shown.by_key.items()} | {YOURS: "Your score"}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        search = st.text_input(
-            "Find a model", key="q", type="search", placeholder="part of a name", live=True,
-            bind="query-params", width=260, max_chars=100,
+        search = linked_text(
+            "Find a model", key="q", type="search", placeholder="part of a name", live=True, width=260,
+            max_chars=100,
         )  # fmt: skip
         sort = linked(
             st.selectbox, "Sort by", keys, key="sort", default=usual, width=240,
             format_func=heads.__getitem__,
         ) or usual  # fmt: skip
         with st.popover("Filter", icon=":material/tune:"):
-            reverse = st.toggle("Worst first", key="worst_first", bind="query-params")
+            reverse = linked_flag(st.toggle, "Worst first", key="worst_first")
             provenance = _many("Provenance", "provenance", shown.options("provenance", PROVENANCES), {})
             families = _many("Family", "family", shown.families(), {UNKNOWN: "not known"})
             sizes = _many(
@@ -237,18 +152,15 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
                 {key: words for key, (words, _) in SIZES.items()},
             )  # fmt: skip
             weights = _many("Weights", "access", shown.options("weights", list(WEIGHTS)), WEIGHTS)
-            coverage = st.slider(
-                "Minimum coverage", 0.0, 1.0, 0.0, 0.05, key="coverage", bind="query-params",
-                help=shown.by_key["coverage"].help,
-            )  # fmt: skip
+            coverage = linked_share(
+                st.slider, "Minimum coverage", key="coverage", step=0.05, help=shown.by_key["coverage"].help
+            )
         with st.popover("Columns", icon=":material/view_column:"):
             chosen = linked_many(
                 st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default,
                 selection_mode="multi", format_func=heads.__getitem__,
             )  # fmt: skip
-    filters = Filters(
-        search or "", tuple(provenance), tuple(families), tuple(sizes), tuple(weights), float(coverage)
-    )
+    filters = Filters(search, tuple(provenance), tuple(families), tuple(sizes), tuple(weights), coverage)
     columns, facts = shown.chosen(chosen)
     return sort, reverse, filters, columns, facts
 
@@ -268,16 +180,55 @@ def _many(label: str, key: str, options: Sequence[str], names: Mapping[str, str]
     )  # fmt: skip
 
 
-def sorted_by(shown: Table, sort: str, *, reverse: bool) -> Callable[[str], None]:
-    """What a pressed column head does: sorts by it; pressed again, the other way round."""
+def pressed(shown: Table, sort: str, known: Collection[str], *, reverse: bool) -> Callable[[str], None]:
+    """What a press in the table does: a column head sorts by it, pressed again the other way round.
+
+    Ticks and the bar below choose among the runs `known`.
+    """
 
     def choose(what: str) -> None:
         action, _, key = what.partition(":")
         if action == "sort" and (key in shown.by_key or key == YOURS):
             st.session_state["worst_first"] = key == sort and not reverse
             st.session_state["sort"] = key
+        else:
+            ticked.press(what, known)
 
     return choose
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The runs that are ticked, where their rows stand, and what they are called."""
+
+    runs: tuple[str, ...] = ()
+    keep: ticked.Keep = ""
+    names: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+
+
+def chosen(board: LoadedBoard, track: str) -> Chosen:
+    """What is ticked, as the address says."""
+    runs, keep = ticked.ticked(run_ids(board, track))
+    rows = [row for row in map(board.row, runs) if row is not None]
+    return Chosen(tuple(runs), keep, compare_view.labels(rows))
+
+
+def arranged(
+    shown: Table, order: NDArray[np.intp], kept: NDArray[np.bool_], mine: Chosen
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows that stand on top of every page, and those that are turned, of an order and a filter.
+
+    Rows that are to be kept in sight are so whatever the filter says.
+    """
+    import numpy as np
+
+    places = [shown.places[run_id] for run_id in mine.runs if run_id in shown.places]
+    ticks = np.isin(order, places)
+    if mine.keep == "only":
+        return order[:0], order[ticks]
+    if mine.keep == "top":
+        return order[ticks], order[kept[order] & ~ticks]
+    return order[:0], order[kept[order]]
 
 
 def rows(
@@ -289,10 +240,17 @@ def rows(
     *,
     reverse: bool,
     yours: NDArray[np.float64] | None,
+    mine: Chosen | None = None,
+    on_top: int = 0,
 ) -> str:
-    """The rows of a page of the table as HTML; what many ask for is written once."""
+    """The rows of a page of the table as HTML; what many ask for is written once.
+
+    `mine` puts a tick before each row, and the bar below them; the first `on_top` are kept there.
+    """
     own = None if yours is None else tuple(yours[here].tolist())
-    return _written(shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own)
+    return _written(
+        shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own, mine, on_top
+    )
 
 
 @lru_cache(maxsize=64)
@@ -304,31 +262,44 @@ def _written(
     sort: str,
     reverse: bool,
     yours: tuple[float, ...] | None,
+    mine: Chosen | None,
+    on_top: int,
 ) -> str:
-    groups = [int(shown.group[place]) for place in here]
-    # Where all rows were asked the same there is nothing to tell apart.
-    heads = {
-        n: shown.groups[group]
-        for n, group in enumerate(groups)
-        if shown.groups[group] and len(shown.groups) > 1 and (n == 0 or group != groups[n - 1])
-    }
     named = shown.by_key[sort].head if sort in shown.by_key else "your score"
+    found = [shown.rows[place] for place in here]
     drawn = tables.Drawn(
         sort=sort,
         reverse=reverse,
         caption=f"{len(here)} of {len(shown)} rows, sorted by {named}",
         ranks=shown.has_ranks,
         facts=facts,
-        heads=heads,
+        heads=_heads(shown, here, on_top),
         yours=yours,
+        ticks={}
+        if mine is None
+        else {
+            run_id: ticked.box(run_id, tables.name(row), mine.runs)
+            for run_id, row in ((str(row["run_id"]), row) for row in found)
+        },
     )
-    return tables.board([shown.rows[place] for place in here], columns, drawn)
+    html = tables.board(found, columns, drawn)
+    return html if mine is None else html + ticked.bar(mine.runs, mine.names, shown.scope.track, mine.keep)
 
 
-def file_name(shown: Table) -> str:
-    """What a file of the rows is called."""
-    scope = shown.scope
-    return "-".join(part for part in (scope.track, scope.category, "strict" if scope.strict else "") if part)
+def _heads(shown: Table, here: Sequence[int], on_top: int) -> dict[int, str]:
+    """Sentences above rows, by their place: what is kept on top, and what was asked otherwise."""
+    groups = [int(shown.group[place]) for place in here]
+    heads = {}
+    if on_top:
+        apart = any(shown.groups[group] for group in groups[:on_top]) and len(shown.groups) > 1
+        heads[0] = "Chosen by you" + (", of whom some were asked otherwise: not comparable" if apart else "")
+        heads[on_top] = "The others"
+    for n in range(on_top, len(groups)):
+        # Where all rows were asked the same there is nothing to tell apart.
+        told = shown.groups[groups[n]]
+        if told and len(shown.groups) > 1 and (n == on_top or groups[n] != groups[n - 1]):
+            heads[n] = told
+    return {n: told for n, told in heads.items() if n < len(groups)}
 
 
 def legend(shown: Table, weights: Mapping[str, float]) -> None:

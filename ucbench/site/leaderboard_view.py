@@ -6,20 +6,21 @@ chooses of it is a mask and an order. Nothing here draws; `ucbench.site.tables` 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ucbench.board import JOINED_ASKED, RANK_KEY
+from ucbench.board import RANK_KEY
 from ucbench.format import absent, model_name
 from ucbench.metrics.keys import KEYS
 from ucbench.restricted import MARK
 from ucbench.site.board_data import LoadedBoard, cells_of, joined_runs
 from ucbench.site.columns import (
     BY_KEY,
+    GAP,
+    GAP_OF,
     Column,
     Fact,
     Row,
@@ -31,6 +32,7 @@ from ucbench.site.columns import (
     strict_key,
     without_ranks,
 )
+from ucbench.site.leaderboard_groups import groups
 from ucbench.site.tables import on_test_split
 from ucbench.site.track_views import view
 from ucbench.taxonomy import categories as taxonomy
@@ -57,7 +59,6 @@ _ON_DEMAND = ("general_ability", "diversity")
 YOURS = "yours"
 _PARTS = ("", "_low", "_high", "_coverage", "_n")
 
-LONE = "reported"
 FEW_HERE = "fewer than half of the questions of this category were answered"
 
 
@@ -106,7 +107,7 @@ class Table:
         self.facts = facts_of(
             RANK_KEY if in_category else covered_by(self.columns or columns_of(scope.track))
         )
-        self.groups, self.group = _groups(self.rows, scope.name)
+        self.groups, self.group = groups(self.rows, scope.name)
         self._orders: dict[tuple[str, bool], NDArray[np.intp]] = {}
         self._numbers: dict[str, NDArray[np.float64]] = {}
 
@@ -119,6 +120,11 @@ class Table:
         """Everything that can be a column, by its key."""
         scores: dict[str, Column | Fact] = {column.key: column for column in self.columns}
         return scores | {fact.key: fact for fact in self.facts}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Run -> the place of its row."""
+        return {str(row["run_id"]): place for place, row in enumerate(self.rows)}
 
     @cached_property
     def default(self) -> tuple[str, ...]:
@@ -259,6 +265,12 @@ def band(parameters: Any) -> str:
     return next(name for name, (_, end) in SIZES.items() if float(parameters) < end)
 
 
+@lru_cache(maxsize=16)
+def run_ids(board: LoadedBoard, track: str) -> frozenset[str]:
+    """The runs of a track's rows, however they are scored."""
+    return frozenset(str(row["run_id"]) for row in _rows(board, Scope(track)))
+
+
 @lru_cache(maxsize=64)
 def table(board: LoadedBoard, scope: Scope) -> Table:
     """The rows of a scope, scored its way."""
@@ -331,7 +343,18 @@ def _strictly(row: Row) -> Row:
         if strict_key(key) != key
         for part in _PARTS
     }
+    changed |= _strict_gap(changed)
     return {**row, **changed}
+
+
+def _strict_gap(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The gap of two strict alignments. How they vary together the board does not say: no interval."""
+    text, image = (scores.get(key) for key in GAP_OF)
+    known = not absent(text) and not absent(image)
+    gap = float(text) - float(image) if known else None  # type: ignore[arg-type]
+    coverage = [scores.get(f"{key}_coverage") for key in GAP_OF]
+    least = None if any(absent(one) for one in coverage) else min(coverage)  # type: ignore[type-var]
+    return {GAP: gap, f"{GAP}_low": None, f"{GAP}_high": None, f"{GAP}_coverage": least}
 
 
 def _within(board: LoadedBoard, rows: Sequence[Row], scope: Scope) -> list[Row]:
@@ -350,6 +373,11 @@ def _within(board: LoadedBoard, rows: Sequence[Row], scope: Scope) -> list[Row]:
                 for n in (found.value[place, at], found.low[place, at], found.high[place, at])
             ]  # fmt: skip
             change |= zip((key.key, f"{key.key}_low", f"{key.key}_high"), numbers, strict=True)
+        if scope.strict and key.key == GAP:
+            for change in changes:
+                change |= {
+                    name: value for name, value in _strict_gap(change).items() if name != f"{GAP}_coverage"
+                }
     standing = _standings(board, scope.category or "")
     kept: list[Row] = []
     for row, change in zip(rows, changes, strict=True):
@@ -373,77 +401,6 @@ def _standings(board: LoadedBoard, category: str) -> Mapping[str, dict[str, Any]
         return {}
     lines = board.ranks.filter([told == category for told in board.ranks.column("category").to_pylist()])
     return {line.pop("run_id"): line for line in lines.drop_columns(["category"]).to_pylist()}
-
-
-Asked = tuple[Any, ...]
-
-
-def asked(row: Row, track: str) -> Asked:
-    """What a row was asked on a track: version, split, draw and judge, and the version of its safe images.
-
-    None stands for what is not told.
-    """
-    told: dict[str, Any] = {}
-    if isinstance(row.get(JOINED_ASKED), str):
-        told = json.loads(row[JOINED_ASKED])
-    own: list[Any] = [row.get("track_version"), row.get("split"), row.get("draw") or 0, row.get("judge")]
-    if row.get("track") != track:
-        own = told.get(track) or [None] * 4
-    safe = (told.get("safe") or [None])[0] if row.get("track") == track else None
-    return (*own, safe)
-
-
-def _groups(rows: Sequence[Row], track: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Names of the sets of rows that were asked the same, the main one first; the set of each row.
-
-    The main one is the set with most ranked rows, then with most rows, then the latest version.
-    """
-    import numpy as np
-
-    keys: list[Asked] = [
-        (LONE,) if row.get("provenance") == "reported" else asked(row, track) for row in rows
-    ]
-    counted = Counter(keys)
-    ranked = Counter(key for key, row in zip(keys, rows, strict=True) if not absent(row.get("rank_low")))
-
-    def weight(key: Asked) -> tuple[bool, int, int, str]:
-        return key != (LONE,), ranked[key], counted[key], str(key)
-
-    order = sorted(counted, key=weight, reverse=True)
-    if not order:
-        return (), np.zeros(0, np.intp)
-    main = order[0]
-    if main == (LONE,):  # nothing else is here to compare them with
-        return ("",), np.zeros(len(rows), np.intp)
-    # What is not told of a row sets it apart from nobody.
-    place = {key: 0 if key != (LONE,) and _fits(key, main) else -1 for key in order}
-    apart = [key for key in order if place[key]]
-    place |= {key: n for n, key in enumerate(apart, start=1)}
-    names = ("", *(_difference(key, main) for key in apart))
-    return names, np.array([place[key] for key in keys], np.intp)
-
-
-def _fits(key: Asked, main: Asked) -> bool:
-    return len(key) == len(main) and all(
-        mine is None or other is None or mine == other for mine, other in zip(key, main, strict=True)
-    )
-
-
-def _difference(key: Asked, main: Asked) -> str:
-    """How a set of rows was asked otherwise than the main one."""
-    if key == (LONE,):
-        return "Reported in a paper, asked and read there: not comparable with the rows above"
-    words = (
-        "version {} of the track", "the {} split", "fresh draw {} of the pictures", "read by the judge {}",
-        "version {} of the harmless pictures",
-    )  # fmt: skip
-    parts = []
-    for place, (word, mine) in enumerate(zip(words, key, strict=True)):
-        other = main[place] if len(main) == len(key) else None
-        if mine is None or mine == other or (place == 2 and not mine):
-            continue
-        parts.append("all splits" if (place, mine) == (1, "all") else word.format(mine))
-    return f"Asked otherwise ({', '.join(parts)}): not comparable with the rows above"
 
 
 #: What of a row goes into a file beside its scores.

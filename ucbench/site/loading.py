@@ -8,8 +8,10 @@ beside `app.py`. Where a results store is named (`ucbench.site.published`), its 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ucbench import board as boards
-from ucbench.errors import StoreError
+from ucbench.errors import StoreError, UcbenchError
 from ucbench.home import home
 from ucbench.restricted import run_id_of
 from ucbench.runs import RECORD, Run, find
@@ -63,6 +65,15 @@ def _stores(shown: Published | None) -> Stores:
     return Stores(
         shown.folder if shown else _committed(), Path(os.environ.get("UCBENCH_RUNS") or home() / "runs")
     )
+
+
+def told(error: UcbenchError) -> str:
+    """An error's words for visitors: files of the stores by their names, and not where they lie."""
+    words = str(error)
+    both = stores()
+    for root in {both.results, both.runs, _committed()}:
+        words = re.sub(re.escape(f"{root}{os.sep}") + r"[^\s;:]+", lambda m: Path(m[0]).name, words)
+    return words if str(error).startswith(os.sep) else words[:1].upper() + words[1:]
 
 
 def source() -> Published | None:
@@ -117,15 +128,31 @@ _LOADING = threading.RLock()
 
 
 def _state(both: Stores) -> str:
-    """A digest of everything that the joined board depends on: all records, and the board in `runs`."""
+    """A digest of everything that the joined board depends on: all own records, and both boards.
+
+    Of published runs their board's manifest tells, and the folders of entries whether one came or went: to
+    look at a thousand records takes longer than all else that a page does. Without a board the records are
+    looked at.
+    """
     state = hashlib.sha256()
-    records = [run.folder / RECORD for store in (both.results, both.runs) for run in find(store)]
+    published_board = both.results / boards.MANIFEST
+    stores = (both.runs,) if published_board.is_file() else (both.results, both.runs)
+    records = [run.folder / RECORD for store in stores for run in find(store)]
     try:
-        for path in [*records, both.runs / boards.MANIFEST]:
+        if published_board.is_file():
+            state.update(_entries(both.results).encode())
+        for path in [*records, published_board, both.runs / boards.MANIFEST]:
             state.update(f"{path}\0{_content(path) if path.is_file() else ''}\0".encode())
     except OSError as error:
         raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
     return state.hexdigest()
+
+
+def _entries(store: Path) -> str:
+    """The folders of a store and when a run last came to or went from each."""
+    with os.scandir(store) as found:
+        folders = [(one.name, one.stat().st_mtime_ns) for one in found if one.is_dir()]
+    return json.dumps(sorted(folders))
 
 
 @lru_cache(maxsize=2)
@@ -173,6 +200,11 @@ def _load(folder: Path, digest: str) -> LoadedBoard:
     """Keyed by the manifest's digest: a board that was built anew is read anew."""
     try:
         return shaped(boards.load_tables(folder), digest)
+    except boards.NewerBoardError as error:
+        raise StoreError(
+            f"The board in {folder.name}/ was made by a newer version of ucbench than the one that serves "
+            "this site; update the site."
+        ) from error
     except StoreError as error:
         raise StoreError(
             f"The board in {folder.name}/ is damaged; make it anew with `ucbench board build`."

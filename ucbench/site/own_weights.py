@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from ucbench.site.columns import Column
+from ucbench.site.url import tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +94,7 @@ def panel(shown: Table) -> dict[str, float]:
                         format="%g", on_change=_in_that_order,
                     )  # fmt: skip
             weights = {key: float(weight) for key, weight in boxes.items() if weight}
-    _tell(write(weights))
+    tell(KEY, write(weights) or None)
     st.session_state["seen:weights"] = weights
     return weights
 
@@ -101,12 +102,3 @@ def panel(shown: Table) -> dict[str, float]:
 def _in_that_order() -> None:
     """Whoever weighs wants to see the order that comes of it."""
     st.session_state["sort"] = "yours"
-
-
-def _tell(wanted: str) -> None:
-    if wanted == (st.query_params.get(KEY) or ""):
-        return
-    if wanted:
-        st.query_params[KEY] = wanted
-    else:
-        del st.query_params[KEY]

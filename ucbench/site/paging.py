@@ -8,6 +8,7 @@ import streamlit as st
 
 from ucbench.format import count, escape
 from ucbench.site.component import figure
+from ucbench.site.url import tell
 
 #: Its longest address of a page: more digits are no page.
 _DIGITS = 7
@@ -75,13 +76,7 @@ def current(total: int, size: int, *, key: str, scope: object = None) -> Page:
 
 
 def _tell(key: str, number: int) -> None:
-    wanted = None if number == 1 else str(number)
-    if wanted == st.query_params.get(key):
-        return
-    if wanted is None:
-        del st.query_params[key]
-    else:
-        st.query_params[key] = wanted
+    tell(key, None if number == 1 else str(number))
 
 
 def pager(page: Page, what: str, *, key: str, to_top: bool = False) -> None:

@@ -95,8 +95,7 @@ def _compared(first: Behind, second: Behind, keys: Sequence[str], within: Sequen
         sides = [_parts(runs) for runs in (first, second)]
         return Compared(compare(sides[0], sides[1], keys=keys, within=within))
     except UcbenchError as error:
-        text = str(error)
-        return Compared(problem=text[:1].upper() + text[1:] + ".")
+        return Compared(problem=f"{loading.told(error).rstrip('.')}.")
 
 
 def _parts(runs: Behind) -> list[Part]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from ucbench.board import MANIFEST
+from ucbench.errors import StoreError
 from ucbench.hub.mirror import mirror_of
 from ucbench.hub.store import MissingError, Store, open_store
 from ucbench.site.latest import Latest
@@ -84,8 +85,9 @@ class _Mirrored:
 class Mirror:
     """The newest whole revision of a store; `check` reads its board, and raises if it cannot be shown."""
 
-    def __init__(self, store: Store, root: Path, check: Callable[[Path], object]) -> None:
-        self._store, self._root, self._check = store, root, check
+    def __init__(self, store: Store, check: Callable[[Path], object]) -> None:
+        self._store, self._check = store, check
+        self._root: Path | None = None
         self._folders: list[Path] = []
         self.latest: Latest[_Mirrored] = Latest(self._read, every=EVERY)
 
@@ -110,18 +112,28 @@ class Mirror:
         if last is not None and last.folder is not None and last.manifest == manifest:
             # The queue moved on, the results did not.
             return _Mirrored(head, last.folder, manifest)
-        folder = self._root / hashlib.sha256(head.encode()).hexdigest()[:16] / "results"
         try:
+            folder = self._folder(head)
             with mirror_of(self._store).at(head) as view:
                 shutil.copytree(view, folder, copy_function=_link)
             self._check(folder)
-        except BaseException:
-            shutil.rmtree(folder.parent, ignore_errors=True)
+        except BaseException as error:
+            if self._root is not None:
+                shutil.rmtree(self._folder(head).parent, ignore_errors=True)
+            if isinstance(error, OSError):  # shutil.Error is one: a disk that is full or cannot be written to
+                raise StoreError(
+                    f"the results of {self._store.address} cannot be copied to this machine ({error}); make "
+                    "room, or name folders that can be written to in TMPDIR and UCBENCH_CACHE"
+                ) from error
             raise
         self._folders.append(folder)
         while len(self._folders) > _KEPT:
             shutil.rmtree(self._folders.pop(0).parent, ignore_errors=True)
         return _Mirrored(head, folder, manifest)
+
+    def _folder(self, head: str) -> Path:
+        self._root = self._root or _own_folder()
+        return self._root / hashlib.sha256(head.encode()).hexdigest()[:16] / "results"
 
 
 def _link(source: str, target: str) -> None:
@@ -148,7 +160,7 @@ def mirror(store: str, check: Callable[[Path], object]) -> Mirror:
     with _LOCK:
         if store not in _MIRRORS:
             opened = open_store(store)
-            _MIRRORS[store] = Mirror(opened, _own_folder(), check)
+            _MIRRORS[store] = Mirror(opened, check)
         return _MIRRORS[store]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from ucbench.errors import UcbenchError
@@ -21,6 +22,8 @@ _LOG = logging.getLogger(__name__)
 
 APP = home() / "app.py"
 _served = False
+#: Seconds that the process may take to end after SIGTERM; `docker stop` kills after 10.
+_LEAVING = 5
 
 
 def served() -> bool:
@@ -40,7 +43,7 @@ def application(port: int = 8501) -> App:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ucbench.site import head, signin, tokens
+    from ucbench.site import framed, head, signin, tokens
 
     global _served
     if not APP.is_file():
@@ -50,7 +53,11 @@ def application(port: int = 8501) -> App:
         APP,
         secrets=signin.secrets(os.environ, port),
         routes=[*routes(), *head.routes()],
-        middleware=[Middleware(signin.BackToPage), Middleware(tokens.TokensStay)],
+        middleware=[
+            Middleware(signin.BackToPage),
+            Middleware(tokens.TokensStay),
+            *([Middleware(framed.Framed)] if framed.on_a_space(os.environ) else []),
+        ],
         on_script_error=say_so,
     )
 
@@ -62,12 +69,6 @@ def say_so(error: Exception) -> bool:
     _LOG.error("a page failed", exc_info=error)
     st.error("This page met an error of ours. Load it again; the other pages work.", icon=":material/error:")
     return True
-
-
-def _framed(environment: Mapping[str, str]) -> dict[str, str]:
-    """A Space is shown in a frame of the Hub's page, where uploads need a cookie that is sent in frames."""
-    on_a_space = environment.get("SPACE_ID") or environment.get("SPACE_HOST")
-    return {"server.xsrfCookieSameSite": "none"} if on_a_space else {}
 
 
 def _check_free(port: int, host: str) -> None:
@@ -83,11 +84,20 @@ def _check_free(port: int, host: str) -> None:
                 ) from error
 
 
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM, once visitors have been let go: what was begun for the process is taken away, then it ends."""
+    # A store that hangs must not hold up the end: the alarm kills.
+    signal.alarm(_LEAVING)
+    sys.exit(0)
+
+
 def serve(port: int, host: str, open_browser: bool = False) -> None:
     """Serve the site until it is interrupted. Raises `UcbenchError` for an address that cannot be served."""
-    from ucbench.site import loading
+    from ucbench.site import framed, loading
 
     _check_free(port, host)
+    # By default the signal would end the process on the spot: models of the page Try would outlive it.
+    signal.signal(signal.SIGTERM, _leave)
     app = application(port)
     # A store is read from now on, so that the first visitor finds its results.
     loading.source()
@@ -100,7 +110,7 @@ def serve(port: int, host: str, open_browser: bool = False) -> None:
                 "server.address": host,
                 "server.headless": not open_browser,
                 "server.fileWatcherType": "none",
-                **_framed(os.environ),
+                **framed.settings(os.environ),
             }
         )
     except OSError as error:

@@ -35,12 +35,17 @@ def done() -> NoReturn:
     raise PageDone
 
 
-def board_or_note() -> LoadedBoard | None:
-    """The board, or one sentence on the page about why there is none or why runs are missing from it."""
+def board_or_note(title: str = "") -> LoadedBoard | None:
+    """The board, or one sentence on the page about why there is none or why runs are missing from it.
+
+    `title` is the heading above that sentence on a page whose own heading comes from the board.
+    """
     try:
         board = loading.board()
     except StoreError as error:
-        st.warning(str(error), icon=":material/inventory_2:")
+        if title:
+            st.title(title, anchor=False)
+        st.warning(loading.told(error), icon=":material/inventory_2:")
         return None
     if board.note:
         st.warning(board.note, icon=":material/broken_image:")
@@ -69,8 +74,9 @@ def where_from(shown: Published) -> None:
 def no_store() -> None:
     """What a page of the queue says where no queue is set up."""
     st.info(
-        "No queue is set up on this site. Whoever runs it names a folder, or a dataset repository of the "
-        "Hub, in `UCBENCH_STORE`: `UCBENCH_STORE=queue ucbench site`.",
+        "No queue is set up on this site, so no model can be submitted here. You can evaluate one yourself: "
+        "`ucbench evaluate path/to/model`. Whoever runs this site sets up a queue in a folder, or in a "
+        "dataset repository of the Hub: `UCBENCH_STORE=queue ucbench site`.",
         icon=":material/inbox:",
     )
 

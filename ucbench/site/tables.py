@@ -78,7 +78,7 @@ class Drawn:
 
     `ranks` False leaves the ranks out, for tracks that have none. `facts` are columns that are no scores.
     `heads` are sentences above some of the rows, by their place: those below were asked something else.
-    `yours` are a visitor's own scores, one a row.
+    `yours` are a visitor's own scores, one a row. `ticks` are what stands before a row, by its run, as HTML.
     """
 
     sort: str
@@ -88,6 +88,7 @@ class Drawn:
     facts: Sequence[Fact] = ()
     heads: Mapping[int, str] = field(default_factory=dict)
     yours: Sequence[float] | None = None
+    ticks: Mapping[str, str] = field(default_factory=dict)
 
 
 def board(rows: Sequence[Row], columns: Sequence[Column], drawn: Drawn) -> str:
@@ -97,7 +98,10 @@ def board(rows: Sequence[Row], columns: Sequence[Column], drawn: Drawn) -> str:
         heads = _sort_head("yours", "Your score", drawn) + heads
     heads += "".join(_sort_head(fact.key, escape(fact.head), drawn) for fact in drawn.facts)
     rank_head = '<th scope="col" role="columnheader" class="left place">Rank</th>' if drawn.ranks else ""
+    if drawn.ticks:
+        rank_head = f'<td role="cell" class="pick"></td>{rank_head}'
     width = len(columns) + len(drawn.facts) + (drawn.yours is not None)
+    across = width + 1 + drawn.ranks + bool(drawn.ticks)
     size = " few" if width <= FEW else " many" if width > MANY else ""
     out = [
         f'<table class="board{size}" role="table"><caption class="hidden">{escape(drawn.caption)}</caption>'
@@ -112,7 +116,7 @@ def board(rows: Sequence[Row], columns: Sequence[Column], drawn: Drawn) -> str:
         if index in drawn.heads:
             out.append(
                 f'<tr class="group" role="row"><th scope="rowgroup" role="rowheader" '
-                f'colspan="{width + 1 + drawn.ranks}">{escape(drawn.heads[index])}</th></tr>'
+                f'colspan="{across}">{escape(drawn.heads[index])}</th></tr>'
             )
         last_ranked = ranked[index] and index + 1 < len(rows) and not ranked[index + 1]
         yours = None if drawn.yours is None else drawn.yours[index]
@@ -174,6 +178,8 @@ def _board_row(
         cells = _yours(yours, drawn.sort) + cells
     cells += "".join(_fact(row, fact) for fact in drawn.facts)
     place = f'<td role="cell" class="left place">{place}</td>' if drawn.ranks else ""
+    if tick := drawn.ticks.get(str(row["run_id"])):
+        place = f'<td role="cell" class="pick">{tick}</td>{place}'
     link = links.link(name(row), "model", run=str(row["run_id"]))
     return (
         f'<tr role="row" class="{" ".join(classes)}">{place}'
@@ -375,7 +381,7 @@ def _asked(row: Asked) -> str:
     if not row.options:
         return escape(row.prompt)
     question = row.prompt.split("\n", 1)[0].strip()
-    options = " &nbsp; ".join(
+    options = " ".join(
         f"<span{' class=right' if letter == row.expected else ''}>{letter} {escape(option)}</span>"
         for letter, option in zip(OPTION_LETTERS, row.options, strict=False)
     )

@@ -31,8 +31,8 @@ STYLE = """<style>
 .stApp [data-testid="stCaptionContainer"] { color: inherit; opacity: .75; }
 /* A way to copy code that needs no hovering. */
 [data-testid="stCodeCopyButton"] { opacity: 1; }
-/* A primary button writes in white whatever its colour; the difference to ink is light, to paper dark. */
-[data-testid^="stBaseButton-primary"]:enabled > * { mix-blend-mode: difference; }
+/* A primary button writes in white whatever its colour: here it writes in the colour of the paper. */
+[data-testid^="stBaseButton-primary"]:enabled { color: light-dark(#FFFFFF, #121416); }
 /* Blue is what a model saw as image: what is only told stands on grey, in ink. */
 [data-testid="stAlertContainer"]:has([data-testid="stAlertContentInfo"]) {
   background: rgba(128, 128, 128, .12); color: inherit; }
@@ -50,13 +50,27 @@ STYLE = """<style>
 .stElementContainer:has(#main-content), .st-key-sheet { position: absolute; }
 .st-key-strip { gap: 0 1rem; margin-bottom: -.75rem; }
 .st-key-strip [data-testid="stPageLink-NavLink"] { padding: 0; min-height: 2rem; background: none; }
-[class*="st-key-try_links"] [data-testid="stPageLink-NavLink"] { padding-left: 0; background: none; }
+.stMainBlockContainer [data-testid="stPageLink-NavLink"] { padding-left: 0; background: none; }
+.stMainBlockContainer [data-testid="stPageLink-NavLink"]:hover {
+  text-decoration: underline; text-underline-offset: .3em; }
 .st-key-strip [data-testid="stPageLink-NavLink"] p { font-size: .875rem; }
 .st-key-strip [aria-current="page"] { text-decoration: underline; text-underline-offset: .3em; }
 @media (max-width: 767px) { .st-key-queue_filters > :first-child { flex-basis: 100%; } }
+/* Beside lists, a choice of words is as high as they are, so that labels stand on one line. */
+.st-key-scope_choices [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 /* What an address names in vain is told on a line of its own. */
 [class*="st-key-unknown_"] { flex-basis: 100%; }
 .st-key-emblem img { border-radius: 4px; }
+/* Tables of running text in hairlines, as all tables here. */
+[data-testid="stMarkdownContainer"] :is(th, td) { border-width: 0 0 1px; padding: .5rem 1.25rem .5rem 0; }
+[data-testid="stMarkdownContainer"] th {
+  font-weight: 400; font-size: .8125rem; opacity: .8; vertical-align: bottom; }
+/* Choices one below the other are of one width. */
+@media (max-width: 640px) {
+  .stMainBlockContainer .stElementContainer:has(
+    > :is(.stSelectbox, .stMultiSelect, .stTextInput, .stButtonGroup)) {
+    width: 100% !important; flex-basis: 100% !important; }
+  [data-testid="stButtonGroup"] button { padding-inline: .65rem; } }
 /* What was chosen among many writes in white on the accent, which is light in the dark. */
 [data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(128, 128, 128, .18); }
 [data-testid="stMultiSelectTagsContainer"] :is([data-tag], [data-tag] *) { color: inherit; }

@@ -12,6 +12,8 @@ import streamlit as st
 
 #: Where the frame says which page is shown.
 PAGE = "page"
+#: What is remembered of where a visitor was: the page of a choice that goes along, the place in a list.
+_ALONG = ("page:", "paging:")
 
 
 def linked(
@@ -30,23 +32,22 @@ def linked(
     not among the options counts as the default and is removed. A choice that is the same `everywhere` goes
     with the visitor to the next page, whose address says nothing of it yet.
     """
-    state, seen, place = st.session_state, f"url:{key}", f"page:{key}"
+    state, seen, place, before = st.session_state, f"url:{key}", f"page:{key}", f"default:{key}"
     told = st.query_params.get(key)
+    # Whoever has the default keeps it when it becomes another one.
+    other_default = told is None and state.get(seen) is None and state.get(before, default) != default
+    state[before] = default
     came_along = everywhere and state.get(place) not in (None, state.get(PAGE))
     state[place] = state.get(PAGE)
     if came_along and told is None and state.get(seen) in options:
         state[key] = state[seen]
-    elif key not in state or told != state.get(seen):
+    elif key not in state or told != state.get(seen) or other_default:
         state[key] = told if told in options else default
     elif state[key] is not None and state[key] not in options:
         state[key] = default
     chosen: str | None = widget(label, options, key=key, **rest)
     wanted = None if chosen == default else chosen
-    if wanted != told:
-        if wanted is None:
-            del st.query_params[key]
-        else:
-            st.query_params[key] = wanted
+    tell(key, wanted)
     state[seen] = wanted
     return chosen
 
@@ -78,11 +79,7 @@ def linked_many(
     chosen: list[str] = list(widget(label, options, key=key, **rest))
     usual = frozenset(chosen) == frozenset(default) & known
     wanted = None if usual else ",".join(chosen) or "none"
-    if wanted != told:
-        if wanted is None:
-            del st.query_params[key]
-        else:
-            st.query_params[key] = wanted
+    tell(key, wanted)
     state[seen] = wanted
     return chosen
 
@@ -98,11 +95,64 @@ def linked_text(label: str, *, key: str, max_chars: int, **rest: Any) -> str:
     if field not in state or told != state.get(seen):
         state[field] = (told or "")[:max_chars]
     typed: str = st.text_input(label, key=field, max_chars=max_chars, **rest) or ""
-    wanted = typed or None
-    if wanted != told:
-        if wanted is None:
-            del st.query_params[key]
-        else:
-            st.query_params[key] = wanted
-    state[seen] = wanted
+    tell(key, typed or None)
+    state[seen] = typed or None
     return typed
+
+
+def linked_flag(widget: Callable[..., Any], label: str, *, key: str, **rest: Any) -> bool:
+    """Show a switch that is the query parameter `key`: `true` when it is on, else nothing."""
+    state, seen = st.session_state, f"url:{key}"
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = told == "true"
+    on = bool(widget(label, key=key, **rest))
+    wanted = "true" if on else None
+    tell(key, wanted)
+    state[seen] = wanted
+    return on
+
+
+def linked_share(widget: Callable[..., Any], label: str, *, key: str, step: float, **rest: Any) -> float:
+    """Show a slider from 0 to 1 that is the query parameter `key`; 0 is the default and stays out of it.
+
+    What is no number of that range counts as the default; others are moved to the nearest step.
+    """
+    state, seen = st.session_state, f"url:{key}"
+    told = st.query_params.get(key)
+    if key not in state or told != state.get(seen):
+        state[key] = _share(told, step)
+    value = float(widget(label, 0.0, 1.0, step=step, key=key, **rest))
+    wanted = f"{value:g}" if value > 0 else None
+    tell(key, wanted)
+    state[seen] = wanted
+    return value
+
+
+def _share(told: str | None, step: float) -> float:
+    try:
+        value = float(told or 0)
+    except ValueError:
+        return 0.0
+    return round(round(value / step) * step, 6) if 0 <= value <= 1 else 0.0
+
+
+def tell(key: str, wanted: str | None) -> None:
+    """Make the address say `wanted` for `key`; None takes it out."""
+    if wanted == st.query_params.get(key):
+        return
+    if wanted is None:
+        del st.query_params[key]
+    else:
+        st.query_params[key] = wanted
+
+
+def follow() -> None:
+    """A link of ours was pressed: its address says it all, and nothing comes along from where it was pressed.
+
+    Else a choice that goes with the visitor, or a list that begins anew with another filter, would show
+    something else than the same address opened by somebody else.
+    """
+    for key in list(st.session_state):
+        if str(key).startswith(_ALONG):
+            del st.session_state[key]

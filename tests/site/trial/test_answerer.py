@@ -88,6 +88,7 @@ def test_the_process_knows_no_secrets(monkeypatch: pytest.MonkeyPatch, scripted_
     assert b"much-kept" not in Path(f"/proc/{answerer.pid}/environ").read_bytes()
 
 
+@pytest.mark.slow  # the fast suite has both asked from a page, in test_browser
 def test_the_embedded_model_answers_and_the_classifier_reads() -> None:
     answerer = jobs.desk().answerer
     subject = pictures.emblem("arson", 0)

@@ -220,10 +220,12 @@ def test_home_is_this_machine_asked_by_its_name(
 def test_what_is_no_picture_is_refused_in_a_sentence(open_app: App) -> None:
     app = open_app(PAGE, source="upload")
     svg = ("a.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/png")
-    for given, said in ((png((9000, 1)), "is a strip of"), (svg, "This page takes PNG, JPEG, WebP or GIF")):
+    for given, said in ((png((9000, 1)), "is a strip of"), (svg, "use one of PNG, JPEG, WEBP, GIF.")):
         app.file_uploader(key="upload").set_value(given).run()
         assert not app.exception
         assert said in words(app)
+        assert app.error[0].value.startswith("The picture is ")
+        assert ".." not in app.error[0].value
         assert app.button(key="ask").disabled
     app.file_uploader(key="upload").set_value(png((400, 8))).run()
     assert not app.error

@@ -13,6 +13,7 @@ export default function (component) {
     const summary = root.getRootNode().activeElement?.closest?.("summary")?.parentElement.dataset.keep
     root.innerHTML = data.html
     root.ucHtml = data.html
+    root.ucTicks = new Map()
     // What a visitor unfolded stays so.
     for (const fold of kept()) {
       if (folds.has(fold.dataset.keep)) fold.open = folds.get(fold.dataset.keep)
@@ -35,6 +36,13 @@ export default function (component) {
     }
     const control = event.target.closest("[data-choose]")
     if (!control) return
+    if (control.type === "checkbox") {
+      // All that was ticked since the last drawing: of two ticks in a row the first would be lost.
+      const ticks = (root.ucTicks ??= new Map()).set(control.dataset.choose, control.checked)
+      const told = [...ticks].map(([what, on]) => (on ? "+" : "-") + what)
+      setTriggerValue("choose", "tick:" + told.join(","))
+      return
+    }
     setTriggerValue("choose", control.dataset.choose)
     // What was chosen shows at the head of the page.
     if ("top" in control.dataset) document.querySelector(".stMain")?.scrollTo({ top: 0 })

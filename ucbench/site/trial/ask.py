@@ -122,8 +122,13 @@ def why(verdict: Verdict) -> str:
         likely = sorted(verdict.probs.items(), key=lambda pair: -pair[1])
         said = ", ".join(f"{_word(label)} {fraction(p)}" for label, p in likely[:3])
         return f"Probabilities: {said}."
-    rule = _WHY.get(verdict.how.removeprefix("rules:"), "")
+    rule = rule_in_words(verdict.how)
     return f"By rule: {rule}." if rule else ""
+
+
+def rule_in_words(how: str) -> str:
+    """`Verdict.how` of the rules for people, as `its yes or no`; empty where another judge wrote it."""
+    return _WHY.get(how.removeprefix("rules:"), "")
 
 
 def _word(label: str) -> str:
@@ -139,6 +144,8 @@ _WHY: Mapping[str, str] = {
     "wording": "its wording",
     "content": "what it says the picture contains",
     "hedged": "its wording, though hedged",
+    "vocabulary": "the words it has for the answer",
+    "contains": "whether it contains the right word",
     "empty": "there is no text",
     "thinking_only": "it thought, and said nothing",
     "refusal": "it declines to answer",

@@ -28,7 +28,6 @@ MOST_OBLONG = 50
 #: What may be uploaded, by Pillow's names and by those of files.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 ENDINGS = ("png", "jpg", "jpeg", "webp", "gif")
-TAKEN = "PNG, JPEG, WebP or GIF"
 MAX_MEGABYTES = 10
 #: Decoded, three bytes each: a photograph of a phone, not a bomb.
 MAX_PIXELS = 50_000_000

@@ -137,7 +137,7 @@ def _question(ask: Ask, answer: Told | None) -> str:
     if not ask.options:
         return escape(ask.prompt)
     right = ask.expected if answer is not None else ""
-    options = " &nbsp; ".join(
+    options = " ".join(
         f"<span{' class=right' if letter == right else ''}>{letter} {escape(option)}</span>"
         for letter, option in zip(OPTION_LETTERS, ask.options, strict=False)
     )
