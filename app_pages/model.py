@@ -13,6 +13,7 @@ from ucbench.site import (
     charts,
     compare_view,
     downloads,
+    dumbbell_figure,
     evidence,
     head,
     links,
@@ -105,28 +106,16 @@ if other:
 for place, (chart, lines) in enumerate(zip(shown.charts, model_scores.by_category(board, row), strict=True)):
     if lines:
         st.header(f"{chart.title.rstrip('?')}, by category?", anchor=False)
-        figure(
-            charts.dumbbells(
-                lines,
-                axis=f"{chart.axis}; bars around a mark are 95% intervals for these concepts",
-                label=f"{chart.title} By category",
-                ends=chart.ends,
-                between=chart.between,
-            ),
-            key=f"by_category_{place}" if place else "by_category",
-        )
-        downloads.picture(
-            partial(
-                svg.dumbbells,
-                lines,
-                title=f"{chart.title.rstrip('?')}, by category? {tables.name(row)}",
-                axis=f"{chart.axis}; bars around a mark are 95% intervals for these concepts",
-                ends=chart.ends,
-                between=chart.between,
-                foot=svg.foot(board, [f"track {about(track).name}", "1 model", f"run {run_id[:12]}"]),
-            ),
-            f"ucbench-{run_id}-{chart.keys[0]}",
-            key=f"figure_{place}",
+        dumbbell_figure.show(
+            chart,
+            lines,
+            bars="bars around a mark are 95% intervals for these concepts",
+            label=f"{chart.title} By category",
+            title=f"{chart.title.rstrip('?')}, by category? {tables.name(row)}",
+            foot=svg.foot(board, [f"track {about(track).name}", "1 model", f"run {run_id[:12]}"]),
+            name=f"ucbench-{run_id}-{chart.keys[0]}",
+            key="by_category",
+            number=place,
         )
 
 concepts = model_scores.by_concept(board, row) if shown.heat else []

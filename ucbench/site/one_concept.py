@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -18,6 +17,7 @@ from ucbench.site import (
     answers_view,
     charts,
     downloads,
+    dumbbell_figure,
     links,
     loading,
     paging,
@@ -166,28 +166,16 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
         if len(shown) > 1:
             st.caption(chart.title)
         lines = [_line(known, columns, chart, place, card, here, tries) for place in places[page.slice]]
-        figure(
-            charts.dumbbells(
-                lines,
-                axis=f"{chart.axis}; bars around a mark are 95% intervals",
-                label=f"{chart.title} {card.title}, by model",
-                ends=chart.ends,
-                between=chart.between,
-            ),
-            key=f"concept_dumbbells_{number}" if number else "concept_dumbbells",
-        )
-        downloads.picture(
-            partial(
-                svg.dumbbells,
-                lines,
-                title=f"{card.title}: {chart.title[:1].lower()}{chart.title[1:]}",
-                axis=f"{chart.axis}; bars around a mark are 95% intervals",
-                ends=chart.ends,
-                between=chart.between,
-                foot=svg.foot(board, of),
-            ),
-            f"ucbench-{track.replace(MARK, '-')}-{card.id}-{chart.keys[0]}",
-            key=f"figure_{number}",
+        dumbbell_figure.show(
+            chart,
+            lines,
+            bars="bars around a mark are 95% intervals",
+            label=f"{chart.title} {card.title}, by model",
+            title=f"{card.title}: {chart.title[:1].lower()}{chart.title[1:]}",
+            foot=svg.foot(board, of),
+            name=f"ucbench-{track.replace(MARK, '-')}-{card.id}-{chart.keys[0]}",
+            key="concept_dumbbells",
+            number=number,
         )
     paging.pager(page, "Models", key="page")
     downloads.buttons(
