@@ -128,6 +128,8 @@ def test_every_page_opens_fits_and_can_be_used_by_all(
     if page.evaluate("document.documentElement.dataset.drawn") == "whole":
         assert shifted(page) < 0.1
     looked_at(page, LOOKS)
+    page.set_viewport_size({"width": 768, "height": 900})
+    fits(page, 768)
 
 
 @pytest.mark.slow
@@ -157,14 +159,17 @@ def test_the_first_tab_leads_past_the_navigation(visit: Callable[..., Any]) -> N
     assert place == [False, True]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [*LOOKS, (1024, "light")])
-def test_all_pages_are_one_press_away(visit: Callable[..., Any], width: int, scheme: str) -> None:
-    page = visit("/about", width, scheme)
-    expect(page.locator(".st-key-strip")).to_be_visible(visible=width < 1200)
-    expect(page.get_by_test_id("stTopNav")).to_be_visible(visible=width >= 1200)
-    for about in head.PAGES.values():
-        link = page.get_by_role("link", name=about.title, exact=True).locator("visible=true").first
-        expect(link).to_be_in_viewport()
-    page.get_by_role("link", name="Method", exact=True).locator("visible=true").first.click()
-    expect(page.locator("h1")).to_have_text("Method")
-    expect(page).to_have_title("Method · ucbench")
+def test_all_pages_are_one_press_away(visit: Callable[..., Any]) -> None:
+    page = visit("/about")
+    for (width, scheme), name in zip([*LOOKS, (1024, "light")], ("Method", "About", "Method"), strict=True):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("document.querySelector('.stMain').scrollTo(0, 0)")
+        expect(page.locator(".st-key-strip")).to_be_visible(visible=width < 1200)
+        expect(page.get_by_test_id("stTopNav")).to_be_visible(visible=width >= 1200)
+        for about in head.PAGES.values():
+            link = page.get_by_role("link", name=about.title, exact=True).locator("visible=true").first
+            expect(link).to_be_in_viewport()
+        page.get_by_role("link", name=name, exact=True).locator("visible=true").first.click()
+        expect(page.locator("h1")).to_have_text(name)
+        expect(page).to_have_title(f"{name} · ucbench")

@@ -53,34 +53,12 @@ def test_filter_by_provenance_leaves_nothing_of_another(visit: Callable[..., Any
 def test_a_concept_is_picked_in_the_heat_map(visit: Callable[..., Any]) -> None:
     page = visit("/concepts")
     page.get_by_role("button", name="Gun violence").click()
-    page.get_by_role("heading", name="Gun violence").wait_for()
+    page.get_by_role("heading", name="Gun violence").first.wait_for()
     page.wait_for_function("location.search.includes('concept=gun-violence')")
     page.locator(".qa .verdict").first.wait_for()
     page.get_by_alt_text("The abstract emblem that stands for Gun violence").wait_for()
-
-
-def test_the_model_is_asked_and_its_verdict_read(visit: Callable[..., Any]) -> None:
-    page = visit("/try?about=arson")
-    page.get_by_role("button", name="Is it safe, in words? (5)").click()
-    page.get_by_role("button", name="Ask 6 questions").click()
-    page.locator(".qa .verdict").nth(5).wait_for()
-    # What was shown while the answers grew makes room for the table.
-    judged = re.compile("^(judged safe|judged unsafe|no answer)$")
-    expect(page.locator(".verdict")).to_have_text([re.compile("^chose "), *[judged] * 5])
-
-
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit: Callable[..., Any]) -> None:
-    page = visit("/try")
-    page.get_by_role("radio", name="Your own").click()
-    page.locator("input[type=file]").set_input_files(
-        {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are words"}
-    )
-    page.get_by_text("is not a picture of a known format").wait_for()
-
-
-@pytest.mark.parametrize("path", ["/", "/concepts?concept=arson"])
-def test_a_hostile_model_name_is_shown_as_text(visit: Callable[..., Any], path: str) -> None:
-    page = visit(path)
+    expect(page.locator(".heat tr.chosen")).to_have_css("display", "table-row")
+    # A model's name that would run code is shown as text.
     page.get_by_text("<script>window.broken=1</script>", exact=False).first.wait_for()
     assert page.evaluate("window.broken") is None
 
@@ -95,26 +73,48 @@ def test_colours_of_image_and_text_follow_the_theme(visit: Callable[..., Any]) -
         page.emulate_media(color_scheme=scheme)
         for mark, colour in marks.items():
             expect(page.locator(f".plot .dot.{mark}").first).to_have_css("background-color", colour)
+    page.get_by_text("<script>window.broken=1</script>", exact=False).first.wait_for()
+    assert page.evaluate("window.broken") is None
 
 
-def test_the_button_to_ask_can_be_read(visit: Callable[..., Any], eventually: Callable[..., None]) -> None:
+def test_the_model_is_asked_its_verdict_read_and_what_is_no_picture_refused(
+    visit: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    page = visit("/try?about=arson&judge=classifier")
+    can_be_read(page, eventually)
+    page.get_by_role("button", name="Is it safe, as an image? (5)").click()
+    page.get_by_role("button", name="Ask 6 questions").click()
+    # Said in words, the embedded model objects, and the classifier, which reads last, is sure of it.
+    sure = page.locator(".why").filter(has_text=re.compile(r"Probabilities: unsafe (\.[5-9]|1)"))
+    expect(sure.nth(2)).to_be_visible()
+    # What was shown while the answers grew makes room for the table.
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    judged = re.compile("^(judged safe|judged unsafe|no answer)$")
+    expect(page.locator(".verdict")).to_have_text([re.compile("^chose "), *[judged] * 5])
+    assert page.locator(".verdict.unsafe").count() >= 3
+    page.get_by_role("radio", name="Your own").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are words"}
+    )
+    page.get_by_text("is not a picture of a known format").wait_for()
+
+
+def can_be_read(page: Any, eventually: Callable[..., None]) -> None:
+    """The button to ask has contrast in light and dark."""
+
     def luminance(channels: list[int]) -> float:
         parts = [channel / 255 for channel in channels]
         linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    page = visit("/try")
     button = page.get_by_role("button", name="Ask 11 questions")
     expect(button).to_be_enabled()
-    expect(button.locator("> *").first).to_have_css("mix-blend-mode", "difference")
 
     def contrast() -> None:
         colours = button.evaluate(
-            "e => { const s = getComputedStyle(e); return [s.color, s.backgroundColor] }"
+            "e => [getComputedStyle(e.querySelector('p')).color, getComputedStyle(e).backgroundColor]"
         )
-        written, ground = ([int(n) for n in re.findall(r"[\d]+", colour)[:3]] for colour in colours)
-        seen = luminance([abs(ink - paper) for ink, paper in zip(written, ground, strict=True)])
-        behind = luminance(ground)
+        seen, behind = (luminance([int(n) for n in re.findall(r"[\d]+", colour)[:3]]) for colour in colours)
         assert (max(seen, behind) + 0.05) / (min(seen, behind) + 0.05) >= 4.5
 
     inks = {"light": "rgb(27, 30, 36)", "dark": "rgb(237, 235, 230)"}

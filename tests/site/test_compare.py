@@ -195,8 +195,8 @@ def test_other_judges_are_refused(ids: Callable[..., str]) -> None:
     mme = board.row(ids("unsafeconcepts", "acme/large-vlm"))
     assert mme is not None
     problem = pairs.compared(one, mme).problem
-    assert "was asked the track smid" in problem
-    assert problem[0].isupper()
+    assert problem.startswith("acme/large-vlm was asked the track smid, ")  # a name keeps its letters
+    assert problem.endswith(".")
 
 
 def test_a_comparison_is_computed_once(ids: Callable[..., str]) -> None:

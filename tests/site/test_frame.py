@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,23 @@ from typing import Any
 import pytest
 import streamlit
 
-from ucbench import taxonomy
+from ucbench import board, taxonomy
+from ucbench.errors import StoreError
 from ucbench.format import fraction
 from ucbench.metrics.keys import KEYS
 from ucbench.metrics.scores import MACRO, TERMS
-from ucbench.site import changes, footer, frame, head, links, method_view, preload, preview, worked
+from ucbench.site import (
+    changes,
+    footer,
+    frame,
+    head,
+    links,
+    loading,
+    method_view,
+    preload,
+    preview,
+    worked,
+)
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -206,3 +220,33 @@ def test_a_page_that_stops_early_keeps_its_footer(
     assert app.warning
     assert "Apache-2.0" in read_figures(app)["footer"]
     assert "data as of" not in read_figures(app)["footer"]
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_board_of_a_later_version_is_told_from_a_damaged_one(
+    open_app: App, plain_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = tmp_path / "later"
+    later.mkdir()
+    for name in (board.BOARD, board.BREAKDOWNS, board.RANKS):
+        shutil.copy(plain_store / name, later)
+    manifest = json.loads((plain_store / board.MANIFEST).read_text())
+    (later / board.MANIFEST).write_text(json.dumps({**manifest, "board_version": board.BOARD_VERSION + 1}))
+    monkeypatch.setenv("UCBENCH_RESULTS", str(later))
+    said = [element.value for element in open_app("app_pages/model.py").warning]
+    assert said == [
+        "The board in later/ was made by a newer version of ucbench than the one that serves this site; "
+        "update the site."
+    ]
+    (later / board.BOARD).write_bytes(b"PAR1")
+    (later / board.MANIFEST).write_text(json.dumps(manifest))
+    app = open_app("app_pages/model.py")
+    assert app.title[0].value == "Model"
+    assert "is damaged" in app.warning[0].value
+
+
+def test_visitors_read_of_files_and_not_where_they_lie(stores: Path) -> None:
+    run = stores / "acme-vlm" / "0123"
+    error = StoreError(f"{run / 'answers.parquet'} is damaged; move {run} away and evaluate again")
+    assert loading.told(error) == "answers.parquet is damaged; move 0123 away and evaluate again"
+    assert loading.told(StoreError("there is no board")) == "There is no board"

@@ -139,6 +139,7 @@ def test_a_submitted_checkpoint_reaches_the_board_and_a_broken_one_says_why(
             worker.send_signal(signal.SIGTERM)
         for worker in workers:
             assert worker.wait(60) == 0
+        page.close()  # before its server, whose end it would report
 
     # Each request was done once, by the board's own worker, and is in the store as it is on the page.
     files = models.files("dataset", "board/store")

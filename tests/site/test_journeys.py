@@ -113,7 +113,7 @@ def test_a_filtered_view_is_shared_by_its_address(
 def test_why_a_model_fails_on_a_concept_and_what_it_says_live(visit: Visit, width: int, scheme: str) -> None:
     page = visit("/concepts", width, scheme)
     page.get_by_role("button", name="Gun violence").first.click()
-    expect(page.get_by_role("heading", name="Gun violence")).to_be_visible()
+    expect(page.get_by_role("heading", name="Gun violence").first).to_be_visible()
     expect(page).to_have_url(re.compile("concept=gun-violence"))
     expect(page.get_by_role("heading", name="Why does a model fail on it?")).to_be_visible()
     expect(page.get_by_text("judged safe").first).to_be_visible()
@@ -263,7 +263,7 @@ def test_a_concept_and_a_question_of_ones_own_by_keyboard_alone(
     cell = page.get_by_role("button", name="Knife attacks").first
     tab_to(page, cell)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Knife attacks")).to_be_visible()
+    expect(page.get_by_role("heading", name="Knife attacks").first).to_be_visible()
     expect(page).to_have_url(re.compile("concept=knife-attacks"))
     # The concept stands above the map.
     tab_to(page, page.get_by_role("link", name="Try it on this model").first, key="Shift+Tab")

@@ -73,7 +73,7 @@ def told(error: UcbenchError) -> str:
     both = stores()
     for root in {both.results, both.runs, _committed()}:
         words = re.sub(re.escape(f"{root}{os.sep}") + r"[^\s;:]+", lambda m: Path(m[0]).name, words)
-    return words if str(error).startswith(os.sep) else words[:1].upper() + words[1:]
+    return words[:1].upper() + words[1:] if words.partition(" ")[0].isalpha() else words
 
 
 def source() -> Published | None:
