@@ -29,6 +29,21 @@ def test_a_column_head_sorts_and_sorts_back(visit: Callable[..., Any]) -> None:
     expect(first).to_have_text("acme/fair-vlm")
 
 
+def test_one_step_back_from_a_link_is_the_view_that_was_left(visit: Callable[..., Any]) -> None:
+    for left, link, name in (
+        ("/?category=violence", ".board tbody th a", "Unsafe in words, safe as an image?"),
+        ("/concepts?concept=arson", "a:has-text('All answers about it')", "Concept by concept"),
+    ):
+        page = visit(left)
+        entries = page.evaluate("history.length")
+        page.locator(link).first.click()
+        expect(page.get_by_role("heading", level=1, name=name)).to_have_count(0)
+        assert page.evaluate("history.length") == entries + 1
+        page.go_back()
+        expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
+        expect(page).to_have_url(re.compile(re.escape(left) + "$"))
+
+
 def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[..., Any]) -> None:
     page = visit("/")
     page.get_by_role("searchbox", name="Find a model").fill("fair")

@@ -100,8 +100,12 @@ def test_the_server_sends_pages_files_and_404() -> None:
     missing = client.get("/nope")
     assert missing.status_code == 404
     assert "Not found · ucbench" in missing.text
+    beneath = client.get("/concepts/arson/x")
+    assert beneath.status_code == 404
+    assert 'href="../../"' in beneath.text
     # Files are not ours to answer: here nobody else does.
-    assert client.get("/favicon.png").text == "Not Found"
+    for theirs in ("/favicon.png", "/_stcore/health", "/static/js/x", "/concepts/"):
+        assert client.get(theirs, follow_redirects=False).text in ("Not Found", "")
 
 
 @pytest.mark.usefixtures("stores")

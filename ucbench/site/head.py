@@ -160,6 +160,22 @@ def page(request: Request) -> Response:
     )
 
 
+def beneath(request: Request) -> Response:
+    """Nothing lies beneath a page; what Streamlit would send for it could not find its own scripts."""
+    from starlette.responses import HTMLResponse
+
+    up = "../" * request.path_params["rest"].count("/") + "../"
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title(MISSING.title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"></head>'
+        '<body style="font: 1.125rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; '
+        f'padding: 0 1rem"><h1>{MISSING.title}</h1><p>{MISSING.description} '
+        f'<a href="{up}" style="color: inherit">To the leaderboard</a></p></body></html>',
+        status_code=404,
+    )
+
+
 def routes() -> list[BaseRoute]:
     """The routes of pages. They let pass files and the way back from signing in: Streamlit's."""
     from starlette.routing import Match, Route
@@ -172,6 +188,13 @@ def routes() -> list[BaseRoute]:
             match, child = super().matches(scope)
             address = child.get("path_params", {}).get("address", "")
             theirs = "." in address or address == _SIGNED_IN
+            if "rest" in child.get("path_params", {}):  # Streamlit's own, and a page with a slash behind it
+                theirs = address not in {**PAGES, **HIDDEN} or not child["path_params"]["rest"]
             return (Match.NONE, {}) if theirs else (match, child)
 
-    return [Route("/preview.png", preview), Page("/", page), Page("/{address}", page)]
+    return [
+        Route("/preview.png", preview),
+        Page("/", page),
+        Page("/{address}", page),
+        Page("/{address}/{rest:path}", beneath),
+    ]

@@ -60,6 +60,11 @@ STYLE = """<style>
 .st-key-scope_choices [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 /* What an address names in vain is told on a line of its own. */
 [class*="st-key-unknown_"] { flex-basis: 100%; }
+/* The page that is sent has a way past the navigation; Streamlit's own would be a second one. */
+[data-testid="stSkipToContent"] { display: none; }
+/* Where the keyboard is: a line around, in the colour of the text. */
+:is(.stAppHeader, .st-key-strip, .stMainBlockContainer) a:focus-visible {
+  outline: 2px solid currentColor; outline-offset: 2px; border-radius: 3px; }
 .st-key-emblem img { border-radius: 4px; }
 /* Tables of running text in hairlines, as all tables here. */
 [data-testid="stMarkdownContainer"] :is(th, td) { border-width: 0 0 1px; padding: .5rem 1.25rem .5rem 0; }

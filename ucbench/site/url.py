@@ -32,16 +32,15 @@ def linked(
     not among the options counts as the default and is removed. A choice that is the same `everywhere` goes
     with the visitor to the next page, whose address says nothing of it yet.
     """
-    state, seen, place, before = st.session_state, f"url:{key}", f"page:{key}", f"default:{key}"
-    told = st.query_params.get(key)
+    state, seen, before = st.session_state, f"url:{key}", f"default:{key}"
+    told, came_from, arrived = st.query_params.get(key), state.get(f"page:{key}"), _arrived(key)
     # Whoever has the default keeps it when it becomes another one.
     other_default = told is None and state.get(seen) is None and state.get(before, default) != default
     state[before] = default
-    came_along = everywhere and state.get(place) not in (None, state.get(PAGE))
-    state[place] = state.get(PAGE)
+    came_along = everywhere and came_from is not None and arrived
     if came_along and told is None and state.get(seen) in options:
         state[key] = state[seen]
-    elif key not in state or told != state.get(seen) or other_default:
+    elif arrived or key not in state or told != state.get(seen) or other_default:
         state[key] = told if told in options else default
     elif state[key] is not None and state[key] not in options:
         state[key] = default
@@ -71,7 +70,7 @@ def linked_many(
     told, before = st.query_params.get(key), f"default:{key}"
     other_default = told is None and state.get(before) not in (None, tuple(default))
     state[before] = tuple(default)
-    if key not in state or told != state.get(seen) or other_default:
+    if _arrived(key) or key not in state or told != state.get(seen) or other_default:
         said = default if told is None else dict.fromkeys(told.split(","))
         state[key] = [choice for choice in said if choice in known]
     elif not known.issuperset(state[key]):
@@ -92,7 +91,7 @@ def linked_text(label: str, *, key: str, max_chars: int, **rest: Any) -> str:
     """
     state, seen, field = st.session_state, f"url:text:{key}", f"text:{key}"
     told = st.query_params.get(key)
-    if field not in state or told != state.get(seen):
+    if _arrived(key) or field not in state or told != state.get(seen):
         state[field] = (told or "")[:max_chars]
     typed: str = st.text_input(label, key=field, max_chars=max_chars, **rest) or ""
     tell(key, typed or None)
@@ -104,7 +103,7 @@ def linked_flag(widget: Callable[..., Any], label: str, *, key: str, **rest: Any
     """Show a switch that is the query parameter `key`: `true` when it is on, else nothing."""
     state, seen = st.session_state, f"url:{key}"
     told = st.query_params.get(key)
-    if key not in state or told != state.get(seen):
+    if _arrived(key) or key not in state or told != state.get(seen):
         state[key] = told == "true"
     on = bool(widget(label, key=key, **rest))
     wanted = "true" if on else None
@@ -120,13 +119,23 @@ def linked_share(widget: Callable[..., Any], label: str, *, key: str, step: floa
     """
     state, seen = st.session_state, f"url:{key}"
     told = st.query_params.get(key)
-    if key not in state or told != state.get(seen):
+    if _arrived(key) or key not in state or told != state.get(seen):
         state[key] = _share(told, step)
     value = float(widget(label, 0.0, 1.0, step=step, key=key, **rest))
     wanted = f"{value:g}" if value > 0 else None
     tell(key, wanted)
     state[seen] = wanted
     return value
+
+
+def _arrived(key: str) -> bool:
+    """Whether the visitor comes from another page, which may have a choice of the same name: Streamlit takes
+    what was chosen there from the widget here, whatever the address says.
+    """
+    place, page = f"page:{key}", st.session_state.get(PAGE)
+    before = st.session_state.get(place)
+    st.session_state[place] = page
+    return bool(before != page)
 
 
 def _share(told: str | None, step: float) -> float:

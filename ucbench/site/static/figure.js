@@ -31,6 +31,7 @@ export default function (component) {
     const link = event.target.closest("a[data-go]")
     if (link && event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)) {
       event.preventDefault()
+      oneStep(link.href)
       setTriggerValue("choose", "go:" + link.dataset.go)
       return
     }
@@ -60,4 +61,28 @@ function dress(root) {
   if (window.ucbenchSheet) return adopt()
   root.style.visibility = "hidden"
   document.addEventListener("ucbenchSheet", adopt, { once: true })
+}
+
+// On its way to another page Streamlit writes the new choices behind the old page first, each an entry of its
+// own in the history: all until the address of the link become one, so that one step back is the view left.
+function oneStep(href) {
+  const steps = (window.ucbenchSteps ??= patched())
+  steps.to = new URL(href, document.baseURI)
+  steps.until = performance.now() + 10000
+  steps.taken = false
+}
+
+function patched() {
+  const steps = {}
+  const push = history.pushState.bind(history)
+  const there = () => location.pathname === steps.to.pathname && location.search === steps.to.search
+  history.pushState = (state, title, url) => {
+    if (performance.now() > steps.until) return push(state, title, url)
+    if (steps.taken) history.replaceState(state, title, url)
+    else push(state, title, url)
+    steps.taken = true
+    // The page there may still put its own choices in order.
+    if (there()) steps.until = Math.min(steps.until, performance.now() + 1000)
+  }
+  return steps
 }
