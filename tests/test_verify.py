@@ -127,7 +127,7 @@ def test_any_cell_edited_in_the_board_alone_is_found(
     edit(store / boards.BOARD, change)
     found = table_differences(boards.load(store), made)
     assert found.keys() == {run_id}
-    assert f"the board differs in 1 cells: {column} is" in found[run_id][0]
+    assert f"the board differs in 1 cell: {column} is" in found[run_id][0]
 
 
 def test_breakdowns_edited_cut_or_emptied_are_found(store: Path) -> None:

@@ -198,6 +198,8 @@ def load_tables(folder: Path) -> Tables:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file, not a folder of runs")
     damaged = f"the board in {folder} is damaged; make it anew with `ucbench board build {folder}`"
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

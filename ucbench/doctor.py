@@ -251,9 +251,11 @@ def _gated(track: str, dataset: str) -> Check:
 
 
 def _store(name: str, address: str) -> Check:
-    from ucbench.hub.store import open_store
+    from ucbench.hub.store import HUB, not_there, open_store
 
     check = name.lower().removeprefix("ucbench_")
+    if not_there(address):
+        return Check(check, "lack", f"there is no folder {address} yet", "what is written first makes it")
     try:
         store = open_store(address)
         store.head()
@@ -262,4 +264,20 @@ def _store(name: str, address: str) -> Check:
         return Check(check, "lack", str(error), f"{name} cannot be used with this token")
     except UcbenchError as error:
         return Check(check, "lack", str(error), f"mend what {name} says")
+    owner = address.removeprefix(HUB).partition("/")[0]
+    if address.startswith(HUB) and owner not in _names():
+        return Check(
+            check, "lack", f"{address}, as {account}, who is not of {owner}",
+            "it can be read; what is submitted or published becomes a pull request",
+        )  # fmt: skip
     return Check(check, "ok", f"{address}, as {account}")
+
+
+def _names() -> set[str]:
+    """The account of the token and its organisations."""
+    from huggingface_hub import HfApi, constants
+
+    from ucbench.hub.retry import patiently
+
+    told = patiently(HfApi(endpoint=constants.ENDPOINT).whoami, _quick(), "the Hub", constants.ENDPOINT)
+    return {told["name"], *(org["name"] for org in told.get("orgs", []))}

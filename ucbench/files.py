@@ -22,6 +22,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         os.close(handle)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"cannot write {target}: a part of that path is a file, not a folder; choose another"
+        ) from error
     except OSError as error:
         raise StoreError(
             f"cannot write {target}: {error.strerror}; make the folder writable or choose another with --out"

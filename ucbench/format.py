@@ -58,6 +58,11 @@ def count(number: Any) -> str:
     return MISSING if absent(number) else f"{int(number):,}"
 
 
+def n_of(n: int, what: str) -> str:
+    """`1 model`, `1,000 models`."""
+    return f"{count(n)} {what}{'' if n == 1 else 's'}"
+
+
 def size(billions: Any) -> str:
     """`7.1 B` parameters, `270 M`, `2 M`. A dash when it is not known."""
     if absent(billions):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ucbench import board as boards
 from ucbench import runs
 from ucbench.errors import UcbenchError
-from ucbench.format import model_name
+from ucbench.format import model_name, n_of
 from ucbench.judges.guard import judge_items
 from ucbench.models import guards
 from ucbench.record import RunRecord, Scores
@@ -138,7 +138,7 @@ def table_differences(told: boards.Board, made: boards.Board) -> dict[str, list[
                 )
         for run_id, problems in wrong.items():
             told_of = found.setdefault(run_id, [])
-            told_of.append(f"the board differs in {len(problems)} cells: {min(problems)}")
+            told_of.append(f"the board differs in {n_of(len(problems), 'cell')}: {min(problems)}")
     return found
 
 
@@ -232,7 +232,8 @@ def _differences(told: Scores, recomputed: Scores, *, by_text: bool) -> list[str
     if not wrong:
         return []
     name = wrong[0]
-    return [f"{len(wrong)} figures differ, the first is scores.{name}: {left.get(name)} is {right.get(name)}"]
+    differ = "1 figure differs, it" if len(wrong) == 1 else f"{len(wrong):,} figures differ, the first"
+    return [f"{differ} is scores.{name}: {left.get(name)} is {right.get(name)}"]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

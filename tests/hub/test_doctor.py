@@ -46,6 +46,22 @@ def test_the_hub_is_asked_who_may_what(hub: Any, monkeypatch: pytest.MonkeyPatch
     assert "acme/nothing" in found["results_store"].found
 
 
+def test_stores_that_are_not_there_or_of_others_are_lacks(
+    hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub.create_repo("dataset", "acme/queue")
+    monkeypatch.setenv("HF_TOKEN", "hf_bob")
+    monkeypatch.setenv("UCBENCH_STORE", "hf://datasets/acme/queue")
+    monkeypatch.setenv("UCBENCH_RESULTS_STORE", str(tmp_path / "misspelt"))
+    found = checks()
+    assert (found["store"].outcome, "bob, who is not of acme" in found["store"].found) == ("lack", True)
+    assert "pull request" in found["store"].means
+    assert found["results_store"].outcome == "lack"
+    assert "there is no folder" in found["results_store"].found
+    (tmp_path / "misspelt").write_text("")
+    assert "is a file" in checks()["results_store"].found
+
+
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
     ("token", "said"),
@@ -77,6 +93,8 @@ def test_a_hub_out_of_reach_is_a_lack_and_no_failure(hub: Any, monkeypatch: pyte
     assert "cannot be reached" in found["hub"]["found"]
     assert "token" not in found
     assert not hub.requests
+    monkeypatch.setattr(constants, "ENDPOINT", "nonsense")
+    assert "no address" in checks()["hub"].found
 
 
 def test_a_package_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,7 +308,7 @@ def test_a_record_that_its_answers_do_not_bear_out_is_not_published(there: Any, 
     (run.folder / runs.RECORD).write_text(json.dumps(told))
     shown = publish("alice", run.folder, "--results", ADDRESS)
     assert isinstance(shown.exception, UcbenchError)
-    assert "figures differ" in str(shown.exception)
+    assert "1 figure differs" in str(shown.exception)
     assert published(there, run) is None
 
 

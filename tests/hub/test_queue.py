@@ -660,7 +660,7 @@ def test_the_command_shows_cancels_and_retries(tmp_path: Path) -> None:
     address = str(tmp_path / "store")
     queue = Queue(open_store(address))
     names = ("acme/first", "acme/second", "acme/[bold]odd")
-    assert "is empty" in invoke("list", "--store", address).stdout
+    assert "there is no store" in invoke("list", "--store", address).stdout, "it may be misspelt"
     added = [
         queue.add(request(name.replace("[bold]", ""), at=START + timedelta(minutes=number)))
         for number, name in enumerate(names)

@@ -81,6 +81,19 @@ def test_a_push_makes_everything_and_a_second_one_nothing(
     assert {name: hub.files(*name) for name in before} == before
 
 
+def test_a_private_board_asks_for_a_token_that_reads_it(
+    hub: Any, clone: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    (clone / "results").mkdir()
+    (clone / "results" / "board.parquet").write_bytes(b"PAR1")
+    git(clone, "add", "results")
+    pushed = push(clone, "--private")
+    assert f"read hf://datasets/{SPACE}-results, which is private" in " ".join(pushed.stderr.split())
+    assert "results/board.parquet" in hub.files("space", SPACE)
+    assert not [each for each in recwarn if "data file" in str(each.message)]
+
+
 def test_a_push_brings_changes_and_removals_and_leaves_what_is_not_ours(
     hub: Any, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

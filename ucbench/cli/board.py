@@ -9,6 +9,7 @@ import typer
 
 from ucbench.cli.options import split_of
 from ucbench.errors import StoreError
+from ucbench.format import n_of
 
 app = typer.Typer(help="Build, check and show the board.", no_args_is_help=True)
 
@@ -56,7 +57,7 @@ def board_build(
         if reported:
             paper.write(target)
         board = boards.build(folders, target)
-    terminal.say(f"{len(board.rows)} rows in {target / boards.BOARD}")
+    terminal.say(f"{n_of(len(board.rows), 'row')} in {target / boards.BOARD}")
 
 
 @app.command("verify")

@@ -37,6 +37,7 @@ def queue_list(
     from ucbench import terminal
     from ucbench.hub import show
     from ucbench.hub.request import states_of
+    from ucbench.hub.store import not_there
 
     wanted = states_of(state or [])
     queue = _queue(store)
@@ -55,7 +56,8 @@ def queue_list(
     elif listed:
         show.print_requests(listed, places, f"Requests in {store}")
     else:
-        print(f"there is no such request in {store}" if found else f"the queue of {store} is empty")
+        empty = f"there is no store {store} yet" if not_there(store) else f"the queue of {store} is empty"
+        print(f"there is no such request in {store}" if found else empty)
     for path, problem in queue.damaged(head).items():
         terminal.say(f"note: {path} is no request and is left alone ({problem})")
 

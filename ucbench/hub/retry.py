@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ucbench.errors import AccessError, StoreError, UcbenchError
 from ucbench.hub.redact import readable, redact
-from ucbench.hub.store import ConflictError, ForbiddenError, OfflineError
+from ucbench.hub.store import HUB, ConflictError, ForbiddenError, OfflineError
 
 if TYPE_CHECKING:
     from httpx2 import Request, Response
@@ -197,8 +197,13 @@ def told_to_wait(error: BaseException) -> float | None:
 
 def _offline(store: str, host: str) -> OfflineError:
     return OfflineError(
-        f"HF_HUB_OFFLINE is set, so {host} is not asked for {store}; unset it, or give a local folder"
+        f"HF_HUB_OFFLINE is set, so {host} is not asked for {store}; unset it{_or_here(store)}"
     )
+
+
+def _or_here(store: str) -> str:
+    """A store may be a folder as well; a model or a Space may not."""
+    return ", or give a local folder" if store.startswith(HUB) else ""
 
 
 def nobody(store: str, host: str) -> AccessError:
@@ -225,9 +230,13 @@ def in_words(error: BaseException, store: str, host: str) -> UcbenchError:
     if any(isinstance(each, OfflineModeIsEnabled) for each in chain):
         return _offline(store, host)
     if status is None and is_broken(error):
+        if type(chain[-1]).__name__ == "UnsupportedProtocol":
+            return OfflineError(
+                f"{host or 'HF_ENDPOINT'} is no address of a Hub; mend HF_ENDPOINT or unset it"
+            )
         return OfflineError(
             f"{host} cannot be reached for {store} ({type(chain[-1]).__name__}); check the connection and "
-            "try again, or give a local folder"
+            f"try again{_or_here(store)}"
         )
     if any(isinstance(each, GatedRepoError) for each in chain):
         return AccessError(

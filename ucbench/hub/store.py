@@ -126,6 +126,11 @@ def check_path(path: str) -> str:
     return path
 
 
+def not_there(address: str) -> bool:
+    """Whether this is a local store that nobody has written to, perhaps because its name is misspelt."""
+    return "://" not in address and not Path(address).exists()
+
+
 def open_store(address: str) -> Store:
     """The store at `hf://datasets/OWNER/NAME`, or in a local folder (made when it is first written to).
 
@@ -141,4 +146,6 @@ def open_store(address: str) -> Store:
         raise StoreError(f"{address!r} is no store; give a folder or {HUB}OWNER/NAME")
     from ucbench.hub.folder import FolderStore
 
+    if Path(address).is_file():
+        raise StoreError(f"{address} is a file, and a store is a folder or {HUB}OWNER/NAME; name another")
     return FolderStore(Path(address))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ucbench.board_cache import caches
 from ucbench.errors import AccessError, UcbenchError, UnknownNameError
 from ucbench.hub.queue import Queue
-from ucbench.hub.store import open_store
+from ucbench.hub.store import not_there, open_store
 from ucbench.hub.worker import health, launch, processes
 from ucbench.hub.worker.attempt import Bench, Evaluation, Options
 from ucbench.hub.worker.local import LocalEvaluation
@@ -96,6 +96,8 @@ def bench(wishes: Wishes, say: Callable[[str], object]) -> Bench:
     where = _jobs(wishes, api, evaluation) if wishes.on else evaluation
     disable_progress_bars()
     processes.hide_memory()
+    if not_there(wishes.store):
+        say(f"there is no store {wishes.store} yet; it is made now")
     store = open_store(wishes.store)
     results = store if wishes.results in (None, wishes.store) else open_store(str(wishes.results))
     cache = None if wishes.on else Cache(wishes.home / "models", wishes.cache, api)
