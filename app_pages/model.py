@@ -124,7 +124,7 @@ if concepts:
     default = next((key for key in ("image_alignment", *shown.heat) if key in shown.heat), shown.heat[0])
     sort = linked(
         st.segmented_control, "Hardest first by", shown.heat, key="sort", default=default, required=True,
-        format_func=lambda key: KEYS[key].title,
+        what="score", format_func=lambda key: KEYS[key].title,
     ) or default  # fmt: skip
     ordered = model_scores.hardest_first(concepts, shown.heat.index(sort), sort)
     page = paging.current(len(ordered), PER_PAGE, key="page", scope=(run_id, sort))

@@ -174,7 +174,8 @@ def test_what_cannot_be_compared_says_why(
     five = ids("unsafeconcepts", "acme/small-vlm", "acme/large-vlm", "acme/saved-vlm", "gpt-4-vision-preview",
                "liuhaotian/llava-v1.5-7b")  # fmt: skip
     app = open_app(PAGE, runs=f"{five},nobody")
-    assert any("2 of the models in the address are left out" in caption.value for caption in app.caption)
+    assert "There is no run “nobody” here" in read_figures(app)["unknown_runs"]
+    assert any("1 of the models in the address is left out" in caption.value for caption in app.caption)
     assert app.query_params["runs"] == ",".join(five.split(",")[:4])
 
 

@@ -341,7 +341,7 @@ def test_the_whole_view_is_in_the_address(open_app: App, read_figures: Figures) 
 @pytest.mark.usefixtures("stores")
 def test_what_the_address_names_in_vain_is_said(open_app: App, read_figures: Figures) -> None:
     shown = read_figures(open_app(track="<b>nix", category="nowhere", weights="nothing:3"))
-    assert "There is no track “&lt;b&gt;nix” here; this is Pictograms." in shown["unknown_track"]
+    assert "There is no track “&lt;b&gt;nix” here; “Pictograms” is shown instead." in shown["unknown_track"]
     assert "There is no category “nowhere” here" in shown["unknown_category"]
     assert "Your score" not in shown["board"]
 

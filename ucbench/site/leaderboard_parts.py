@@ -28,7 +28,7 @@ from ucbench.site.leaderboard_view import (
     categories,
     run_ids,
 )
-from ucbench.site.shared import PROVENANCES, track_name, unknown_choice
+from ucbench.site.shared import PROVENANCES, track_name
 from ucbench.site.url import linked, linked_flag, linked_many, linked_share, linked_text
 from ucbench.tracks.about import about
 
@@ -48,7 +48,6 @@ def choose_category(board: LoadedBoard, track: str) -> str | None:
     known = categories(board, track)
     if not known:
         return None
-    unknown_choice("category", [_ALL, *known], "category", "scores are over all of them")
     chosen = linked(
         st.selectbox, "Category", [_ALL, *known], key="category", default=_ALL, width=240,
         format_func=lambda key: "All categories" if key == _ALL else known[key],
@@ -140,7 +139,7 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
             max_chars=100,
         )  # fmt: skip
         sort = linked(
-            st.selectbox, "Sort by", keys, key="sort", default=usual, width=240,
+            st.selectbox, "Sort by", keys, key="sort", default=usual, width=240, what="column",
             format_func=heads.__getitem__,
         ) or usual  # fmt: skip
         with st.popover("Filter", icon=":material/tune:"):
@@ -157,7 +156,7 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
             )
         with st.popover("Columns", icon=":material/view_column:"):
             chosen = linked_many(
-                st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default,
+                st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default, what="column",
                 selection_mode="multi", format_func=heads.__getitem__,
             )  # fmt: skip
     filters = Filters(search, tuple(provenance), tuple(families), tuple(sizes), tuple(weights), coverage)
@@ -176,6 +175,7 @@ _HELP = {
 def _many(label: str, key: str, options: Sequence[str], names: Mapping[str, str]) -> list[str]:
     return linked_many(
         st.pills, label, options, key=key, selection_mode="multi", help=_HELP.get(key),
+        what="kind of weights" if key == "access" else None,
         format_func=lambda option: names.get(option, option),
     )  # fmt: skip
 

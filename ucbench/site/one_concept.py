@@ -145,7 +145,7 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
     choices = orders(track)
     st.header("Who objects to it?", anchor=False)
     order = linked(
-        st.segmented_control, "Order by", choices, key="by", default=choices[0], required=True,
+        st.segmented_control, "Order by", choices, key="by", default=choices[0], required=True, what="order",
         format_func=lambda key: "Smallest gap" if key == GAP else scale_name(key),
     ) or choices[0]  # fmt: skip
     ids, wanted = known.ids, frozenset(only)
@@ -244,7 +244,8 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
     names = answers_data.names(board, track, tuple(here))
     first = _worst(board, track, card, here)
     run_id = linked(
-        st.selectbox, "Answers of", here, key="run", default=first, width=380, format_func=names.__getitem__
+        st.selectbox, "Answers of", here, key="run", default=first, width=380, what="run",
+        format_func=names.__getitem__,
     ) or first  # fmt: skip
     sheet = _sheet(board, found[run_id])
     if sheet is None:
