@@ -84,7 +84,8 @@ if trying.model:
     words = "Try this model, through a provider" if trying.served else "Try this model"
     steps.append(links.link(words, "try", model=trying.model))
 steps.append(links.link(f"All models on {about(track).name}", "", track=pairs.track_query(row)))
-why_not = f'<p class="quiet">{escape(trying.why)}</p>' if trying.why else ""
+other_way = f"Tried {said}." if trying.model and (said := tried.otherwise(row)) else ""
+why_not = f'<p class="quiet">{escape(trying.why or other_way)}</p>' if trying.why or other_way else ""
 figure(f'<nav class="steps" aria-label="From here">{"".join(steps)}</nav>{why_not}', key="steps")
 if reported:
     st.info(

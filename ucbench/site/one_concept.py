@@ -28,6 +28,7 @@ from ucbench.site import (
 from ucbench.site.answers_data import Sheet, Told
 from ucbench.site.board_data import LoadedBoard
 from ucbench.site.charts import IMAGE_AND_TEXT, Dumbbell, Reading
+from ucbench.site.columns import Row
 from ucbench.site.component import figure
 from ucbench.site.concept_data import (
     Catalogue,
@@ -207,12 +208,18 @@ def _line(
     )
     ways = [links.link("answers", "answers", concept=card.id, run=run_id)] if run_id in here else []
     if (trying := tried.way(row, tries)).model:
-        ways.append(links.link("try it", "try", about=card.id, model=trying.model))
+        ways.append(links.link("try it", "try", about=card.id, model=trying.model) + _otherwise(row))
     more = f'<span class="quiet more">{" · ".join(ways)}</span>' if ways else ""
     return Dumbbell(
         known.labels[run_id], read[0], read[1] if len(read) > 1 else Reading(), note,
         link=model_link(known, run_id), more=more,
     )  # fmt: skip
+
+
+def _otherwise(row: Row) -> str:
+    """Beside a way to try a model, how it is asked there, as HTML."""
+    said = tried.otherwise(row)
+    return f' <span class="quiet">({escape(said)})</span>' if said else ""
 
 
 def _concept_rows(
@@ -269,6 +276,7 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
         + f"{links.link('Those that are wrong', 'answers', concept=card.id, run=run_id, verdict='wrong')} "
         + (
             links.link("Try it on this model", "try", about=card.id, model=trying.model)
+            + _otherwise(source.row)
             if trying.model
             else ""
         )
