@@ -414,7 +414,7 @@ def test_a_thousand_rows_come_fifty_at_a_time() -> None:
         yours=None,
     )
     assert html.count('scope="row"') == 50
-    assert "50 of 1000 rows" in html
+    assert "50 of 1,000 rows" in html
     assert tables.name(shown.rows[order[0]]) == "m999"
 
 

@@ -242,14 +242,17 @@ def rows(
     yours: NDArray[np.float64] | None,
     mine: Chosen | None = None,
     on_top: int = 0,
+    fitting: int | None = None,
 ) -> str:
     """The rows of a page of the table as HTML; what many ask for is written once.
 
-    `mine` puts a tick before each row, and the bar below them; the first `on_top` are kept there.
+    `mine` puts a tick before each row, and the bar below them; the first `on_top` are kept there. `fitting`
+    is how many rows the page is of, all of them unless given.
     """
     own = None if yours is None else tuple(yours[here].tolist())
+    told = len(shown) if fitting is None else fitting
     return _written(
-        shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own, mine, on_top
+        shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own, mine, on_top, told
     )
 
 
@@ -264,13 +267,14 @@ def _written(
     yours: tuple[float, ...] | None,
     mine: Chosen | None,
     on_top: int,
+    fitting: int,
 ) -> str:
     named = shown.by_key[sort].head if sort in shown.by_key else "your score"
     found = [shown.rows[place] for place in here]
     drawn = tables.Drawn(
         sort=sort,
         reverse=reverse,
-        caption=f"{len(here)} of {len(shown)} rows, sorted by {named}",
+        caption=_caption(len(here), fitting, len(shown), named),
         ranks=shown.has_ranks,
         facts=facts,
         heads=_heads(shown, here, on_top),
@@ -284,6 +288,12 @@ def _written(
     )
     html = tables.board(found, columns, drawn)
     return html if mine is None else html + ticked.bar(mine.runs, mine.names, shown.scope.track, mine.keep)
+
+
+def _caption(here: int, fitting: int, every: int, named: str) -> str:
+    """How many rows stand on a page, of how many that fit, by what."""
+    among = f"rows that fit, of {count(every)}" if fitting < every else "rows"
+    return f"{count(here)} of {count(fitting)} {among}, sorted by {named}"
 
 
 def _heads(shown: Table, here: Sequence[int], on_top: int) -> dict[int, str]:
