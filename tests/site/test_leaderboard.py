@@ -399,6 +399,11 @@ def test_a_board_without_ranks_by_category_says_so(
     assert "of 3</span>" not in shown["board"]
 
 
+def test_coverage_says_which_questions_it_leaves_out() -> None:
+    told = {fact.key: fact.help for fact in table(row("a", image_alignment=0.5)).facts}["coverage"]
+    assert "Questions behind other scores are not counted in it." in told
+
+
 def test_a_thousand_rows_come_fifty_at_a_time() -> None:
     from ucbench.site import leaderboard_parts
 
