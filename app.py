@@ -38,6 +38,7 @@ if links.GO in st.session_state and (pressed := links.target(st.session_state.po
     url.follow()
     st.switch_page(pressed[0], query_params=pressed[1])
 st.session_state[url.PAGE] = page.url_path
+st.session_state.pop(url.PLACE, None)
 # Where the header has no room for all pages, they stand at the head of the page.
 with st.container(key="strip", horizontal=True, gap=None):
     for link in pages:

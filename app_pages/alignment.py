@@ -8,7 +8,7 @@ from ucbench.align.tables import NAMES
 from ucbench.site import alignment_charts, alignment_view, charts, loading
 from ucbench.site.component import figure
 from ucbench.site.shared import done, track_note
-from ucbench.site.url import linked
+from ucbench.site.url import linked, place
 
 COMMANDS = """\
 ucbench align embedded:tiny-vlm --method ppo
@@ -49,12 +49,14 @@ if report is None:
 
 readers = {reader.name: reader for reader in alignment_view.readers(report)}
 track_note(report.track.id)
+place()
 sentence = st.container()
 st.header("What did each method change?", anchor=False)
 chosen = next(iter(readers))
 if len(readers) > 1:
     chosen = linked(
         st.segmented_control, "Answers read by", list(readers), key="judge", default=chosen, required=True,
+        what="judge",
     ) or chosen  # fmt: skip
 reader = readers[chosen]
 with sentence:

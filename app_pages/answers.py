@@ -59,10 +59,15 @@ if unknown:
     )
 
 by_run = answers_data.names(board, track, tuple(runs))
+if named := st.query_params.get("model"):
+    # Other pages know models by their names, this one by their runs.
+    url.say_unknown("model", [named], "run", by_run[told if told in runs else runs[0]])
+    url.tell("model", None)
 choices = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 with choices:
     run_id = linked(
-        st.selectbox, "Model", runs, key="run", default=runs[0], width=380, format_func=by_run.__getitem__
+        st.selectbox, "Model", runs, key="run", default=runs[0], width=380, what="",
+        format_func=by_run.__getitem__,
     ) or runs[0]  # fmt: skip
 source = found[run_id]
 try:

@@ -27,7 +27,9 @@ if board is None:
     done()
 
 told = st.query_params.get("runs")
-asked = compare_view.wanted(told)
+named = compare_view.wanted(told)
+asked = [run_id for run_id in named if board.row(run_id) is not None]
+url.say_unknown("runs", [run_id for run_id in named if run_id not in asked], "run")
 state = st.session_state
 came = told != state.get("url:runs") or state.get("page:track") != state.get(url.PAGE)
 if came and asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
@@ -50,7 +52,7 @@ if left_out := len(asked) - len(fitting[: compare_view.MOST]):
         f"compared, all of them on {track_name(track)}."
     )
 chosen = linked_many(
-    st.multiselect, "Models", list(choices), key="runs", format_func=choices.__getitem__,
+    st.multiselect, "Models", list(choices), key="runs", format_func=choices.__getitem__, what="",
     max_selections=compare_view.MOST, placeholder="Find models by their names", select_all=False,
 )  # fmt: skip
 rows = [row for row in map(board.row, chosen) if row is not None]
@@ -103,7 +105,8 @@ if keys:
         letter = letters[0] if letters else ""
         if len(letters) > 1:
             letter = linked(
-                st.segmented_control, "Beside A", letters, key="beside", default=letters[0], required=True
+                st.segmented_control, "Beside A", letters, key="beside", default=letters[0], required=True,
+                what="model",
             ) or letters[0]  # fmt: skip
     other = next((other for other in table.others if other.letter == letter), None)
     if other is not None:

@@ -71,8 +71,9 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         format_func=names.__getitem__, placeholder="Pick one of them",
     )  # fmt: skip
     only = linked_many(
-        st.multiselect, "Models", known.ids, key="models", width=420, format_func=known.labels.__getitem__,
-        placeholder=f"All {len(known.ids):,}, in the board's order", select_all=False,
+        st.multiselect, "Models", known.ids, key="models", width=420, what="run",
+        format_func=known.labels.__getitem__, select_all=False,
+        placeholder=f"All {len(known.ids):,}, in the board's order",
     )  # fmt: skip
 
 if chosen:

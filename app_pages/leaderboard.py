@@ -50,7 +50,16 @@ page = paging.current(len(order), leaderboard_parts.PAGE, key="page", scope=scop
 if len(on_top) + len(order):
     here = np.concatenate([on_top, order[page.slice]])
     html = leaderboard_parts.rows(
-        shown, here, columns, facts, sort, reverse=reverse, yours=yours, mine=mine, on_top=len(on_top)
+        shown,
+        here,
+        columns,
+        facts,
+        sort,
+        reverse=reverse,
+        yours=yours,
+        mine=mine,
+        on_top=len(on_top),
+        fitting=len(on_top) + len(order),
     )
     known = views.run_ids(board, track)
     figure(html, key="board", on_choose=leaderboard_parts.pressed(shown, sort, known, reverse=reverse))

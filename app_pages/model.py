@@ -84,7 +84,8 @@ if trying.model:
     words = "Try this model, through a provider" if trying.served else "Try this model"
     steps.append(links.link(words, "try", model=trying.model))
 steps.append(links.link(f"All models on {about(track).name}", "", track=pairs.track_query(row)))
-why_not = f'<p class="quiet">{escape(trying.why)}</p>' if trying.why else ""
+other_way = f"Tried {said}." if trying.model and (said := tried.otherwise(row)) else ""
+why_not = f'<p class="quiet">{escape(trying.why or other_way)}</p>' if trying.why or other_way else ""
 figure(f'<nav class="steps" aria-label="From here">{"".join(steps)}</nav>{why_not}', key="steps")
 if reported:
     st.info(
@@ -124,7 +125,7 @@ if concepts:
     default = next((key for key in ("image_alignment", *shown.heat) if key in shown.heat), shown.heat[0])
     sort = linked(
         st.segmented_control, "Hardest first by", shown.heat, key="sort", default=default, required=True,
-        format_func=lambda key: KEYS[key].title,
+        what="score", format_func=lambda key: KEYS[key].title,
     ) or default  # fmt: skip
     ordered = model_scores.hardest_first(concepts, shown.heat.index(sort), sort)
     page = paging.current(len(ordered), PER_PAGE, key="page", scope=(run_id, sort))

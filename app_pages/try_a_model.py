@@ -11,7 +11,7 @@ from ucbench.site import framed, links, signin, tokens, track_data
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
 from ucbench.site.trial import ask, here, jobs, models, pictures, providers, view
-from ucbench.site.url import linked, linked_many, linked_text
+from ucbench.site.url import linked, linked_many, linked_text, place
 
 st.title("Try a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -20,6 +20,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
         "it read and why. Ask about the same concept :blue[as an image] and :orange[in words]."
     )
 
+place()
 known, missing = here.models()
 
 
@@ -29,7 +30,7 @@ def choose_model() -> tuple[list[models.Choice | providers.Served], str]:
     if (told := st.query_params.get("model")) and told not in ids:
         here.translate(told, known)
     chosen = linked(
-        st.selectbox, "Model", ids, key="model", default=models.DEFAULT,
+        st.selectbox, "Model", ids, key="model", default=models.DEFAULT, what="",
         format_func=lambda id_: known[id_].name if id_ in known else "Another, through a provider",
         label_visibility="collapsed",
     )  # fmt: skip
@@ -42,7 +43,7 @@ def choose_model() -> tuple[list[models.Choice | providers.Served], str]:
         return [choice], ""
     other = linked(
         st.selectbox, "Beside it", [id_ for id_ in known if id_ != choice.id], key="against", default=None,
-        format_func=lambda id_: known[id_].name, placeholder="No other model",
+        what="model", format_func=lambda id_: known[id_].name, placeholder="No other model",
         help="The same questions to a second model, such as the same one after alignment.",
     )  # fmt: skip
     return [choice, *([known[other]] if other else [])], ""
@@ -177,7 +178,7 @@ def choose_questions(subject: pictures.Subject | None) -> tuple[list[ask.Ask], s
     kinds = [kind for kind in ask.KINDS if kind != "words" or source == "emblem"]
     wanted = linked_many(
         st.pills, "Questions", kinds, key="questions", default=ask.USUAL, selection_mode="multi", wrap=True,
-        format_func=ask.KIND_NAMES.get, label_visibility="collapsed",
+        what="question", format_func=ask.KIND_NAMES.get, label_visibility="collapsed",
     )  # fmt: skip
     options: tuple[str, ...] = ()
     if "shows" in wanted and source == "upload":
@@ -247,7 +248,7 @@ with right:
     asks, why_not = choose_questions(subject)
     judge = linked(
         st.segmented_control, "Read by", [ask.RULES, ask.CLASSIFIER], key="judge", default=ask.RULES,
-        required=True, format_func=ask.JUDGE_NAMES.get,
+        what="judge", required=True, format_func=ask.JUDGE_NAMES.get,
     )  # fmt: skip
     problem = why_not or problem
     agreed = not served or agree(subject, served[0])

@@ -319,3 +319,10 @@ def test_own_methods_are_joined_by_the_published_ones(whole: AlignReport) -> Non
     assert both.absent == {}
     other = whole.model_copy(update={"revision": "sha256:0000000000000000"})
     assert records.joined(own, other) is own
+
+
+def test_diversity_of_sampled_answers_is_told_from_answer_diversity(whole: AlignReport) -> None:
+    note = view.table_note(whole)
+    assert "Diversity of sampled answers: 1-SelfBLEU of" in note
+    assert "Answer diversity on other pages is another figure" in note
+    assert Head("diversity", "Sampled answers") in view.HEADS

@@ -174,7 +174,8 @@ def test_what_cannot_be_compared_says_why(
     five = ids("unsafeconcepts", "acme/small-vlm", "acme/large-vlm", "acme/saved-vlm", "gpt-4-vision-preview",
                "liuhaotian/llava-v1.5-7b")  # fmt: skip
     app = open_app(PAGE, runs=f"{five},nobody")
-    assert any("2 of the models in the address are left out" in caption.value for caption in app.caption)
+    assert "There is no run “nobody” here" in read_figures(app)["unknown_runs"]
+    assert any("1 of the models in the address is left out" in caption.value for caption in app.caption)
     assert app.query_params["runs"] == ",".join(five.split(",")[:4])
 
 
@@ -222,7 +223,7 @@ def test_words_for_two_models() -> None:
     two = table({"balanced_accuracy": contrast(0.5, 0.7), "over_refusal": contrast(0.1, 0.1, 0.05, 1.0)})
     assert words(compare_view.sentence(two, NAMES)) == (
         "model-A and model-B are separable by all of 2 scores on the 100 questions that both were asked. By "
-        "balanced accuracy, model-B is .20 ahead (.15–.25) ."
+        "balanced accuracy, model-B is .20 ahead (B minus A: +.20, +.15 to +.25) ."
     )
     none = table({"balanced_accuracy": contrast(0.5, 0.52)}, apart=False)
     assert "cannot be told apart by any of 1 scores" in words(compare_view.sentence(none, NAMES))
@@ -230,7 +231,9 @@ def test_words_for_two_models() -> None:
     other = table({"over_refusal": contrast(0.1, 0.3)})
     long = {**NAMES, "model-B": "b" * 40}
     assert "A and B are separable" in words(compare_view.sentence(other, long))
-    assert "By over-refusal, A is .20 ahead" in words(compare_view.sentence(other, long))
+    assert "By over-refusal, A is .20 ahead (B minus A: +.20" in words(compare_view.sentence(other, long))
+    behind = table({"balanced_accuracy": contrast(0.7, 0.5)})
+    assert "model-A is .20 ahead (B minus A: −.20" in words(compare_view.sentence(behind, NAMES))
 
 
 def test_words_for_several_models() -> None:

@@ -341,7 +341,7 @@ def test_the_whole_view_is_in_the_address(open_app: App, read_figures: Figures) 
 @pytest.mark.usefixtures("stores")
 def test_what_the_address_names_in_vain_is_said(open_app: App, read_figures: Figures) -> None:
     shown = read_figures(open_app(track="<b>nix", category="nowhere", weights="nothing:3"))
-    assert "There is no track “&lt;b&gt;nix” here; this is Pictograms." in shown["unknown_track"]
+    assert "There is no track “&lt;b&gt;nix” here; “Pictograms” is shown instead." in shown["unknown_track"]
     assert "There is no category “nowhere” here" in shown["unknown_category"]
     assert "Your score" not in shown["board"]
 
@@ -399,6 +399,11 @@ def test_a_board_without_ranks_by_category_says_so(
     assert "of 3</span>" not in shown["board"]
 
 
+def test_coverage_says_which_questions_it_leaves_out() -> None:
+    told = {fact.key: fact.help for fact in table(row("a", image_alignment=0.5)).facts}["coverage"]
+    assert "Questions behind other scores are not counted in it." in told
+
+
 def test_a_thousand_rows_come_fifty_at_a_time() -> None:
     from ucbench.site import leaderboard_parts
 
@@ -414,7 +419,7 @@ def test_a_thousand_rows_come_fifty_at_a_time() -> None:
         yours=None,
     )
     assert html.count('scope="row"') == 50
-    assert "50 of 1000 rows" in html
+    assert "50 of 1,000 rows" in html
     assert tables.name(shown.rows[order[0]]) == "m999"
 
 

@@ -75,6 +75,13 @@ def test_every_row_has_a_tick_and_no_fifth_can_be_set() -> None:
     assert two["row:b"]["aria-label"] == "Choose b to compare"
 
 
+def test_the_caption_counts_the_rows_that_fit() -> None:
+    assert (
+        leaderboard_parts._caption(50, 97, 1000, "Size") == "50 of 97 rows that fit, of 1,000, sorted by Size"
+    )
+    assert leaderboard_parts._caption(50, 1000, 1000, "Size") == "50 of 1,000 rows, sorted by Size"
+
+
 def test_the_bar_leads_to_the_comparison_and_is_there_before() -> None:
     names = {"a": "<b>A", "b": "B"}
     nothing = ticked.bar([], {}, "pictograms", "")

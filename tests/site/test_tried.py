@@ -42,3 +42,25 @@ def test_there_is_no_dead_link_but_a_reason(row: dict[str, Any], words: str) -> 
     way = tried.way(row, KNOWN)
     assert way.model == ""
     assert words in way.why
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"model": DEFAULT}, ""),
+        ({"model": DEFAULT, "temperature": 0.0, "system_prompt": None}, ""),
+        ({"model": DEFAULT, "temperature": float("nan"), "system_prompt": ""}, ""),
+        ({"model": DEFAULT, "temperature": 0.7}, "here greedily"),
+        ({"model": DEFAULT, "temperature": 0.7, "provenance": "imported"}, ""),
+        (
+            {"model": DEFAULT, "temperature": 0.0, "system_prompt": "Be kind."},
+            "here without its system prompt",
+        ),
+        (
+            {"model": DEFAULT, "temperature": 1.0, "system_prompt": "Be kind."},
+            "here greedily and without its system prompt",
+        ),
+    ],
+)
+def test_a_try_says_how_it_differs_from_the_run(row: dict[str, Any], words: str) -> None:
+    assert tried.otherwise(row) == words

@@ -117,7 +117,8 @@ def notes(report: AlignReport) -> list[str]:
         "answer is wrong",
         "image, words: answers about unsafe concepts that judge them unsafe, and their gap; safe words: safe "
         "concepts in words judged safe; held out: image, on concepts that training leaves out",
-        f"perc., gen.: perception and general ability; div.: 1-SelfBLEU of {sampled.n} answers to each of "
-        f"{sampled.questions} questions at temperature 1; len.: mean tokens of such answers",
+        f"perc., gen.: perception and general ability; div.: diversity of sampled answers, 1-SelfBLEU "
+        f"of {sampled.n} answers to each of {sampled.questions} questions at temperature 1; "
+        "len.: mean tokens of such answers",
     ]
     return lines + [f"no {NAMES[name].lower()}: {reason}" for name, reason in report.absent.items()]

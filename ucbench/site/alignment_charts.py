@@ -239,7 +239,7 @@ def scatter(
             f'<text class="name" x="{place.left:.2f}%" y="{place.top:.2f}%" dx="{place.right:.1f}" '
             f'dy="{place.down + 4.5:.1f}" text-anchor="{place.anchor}">{escape(spot.name)}{size}</text>'
         )
-    spoken = "; ".join(_spoken_spot(spot) for spot in spots)
+    spoken = "; ".join(_spoken_spot(spot, reported) for spot in spots)
     style = " reported" if reported else ""
     label = escape(f"{label}: {spoken}")
     return (
@@ -346,8 +346,9 @@ def _spot(place: tuple[float, float], spot: Spot, reported: bool) -> str:
     return f'<circle class="{style}" cx="{left:.2f}%" cy="{top:.2f}%" r="{_radius(spot):.1f}"/>'
 
 
-def _spoken_spot(spot: Spot) -> str:
-    size = "" if spot.size is None else f", diversity {fraction(spot.size)}"
+def _spoken_spot(spot: Spot, reported: bool) -> str:
+    what = "diversity" if reported else "diversity of sampled answers"
+    size = "" if spot.size is None else f", {what} {fraction(spot.size)}"
     return f"{spot.name}: accuracy {fraction(spot.x)}, general ability {fraction(spot.y)}{size}"
 
 

@@ -181,8 +181,8 @@ HEADS = (
     Head("words", "Judged safe", "text"),
     Head("perception", "Abilities"),
     Head("general", "Abilities"),
-    Head("diversity", "Answers"),
-    Head("tokens", "Answers"),
+    Head("diversity", "Sampled answers"),
+    Head("tokens", "Sampled answers"),
     Head("image", "Held out", "image"),
 )
 
@@ -248,9 +248,11 @@ def table_note(report: AlignReport) -> str:
     return (
         f"Accuracy: {report.accuracy_images:,} test images, each asked one of the five questions, no answer "
         "counted as wrong. Judged unsafe: answers about unsafe concepts; gap: words minus image. "
-        f"Judged safe: answers about safe concepts in words. Diversity: {_diversity(sampled)}. "
-        "Tokens: mean length of such answers. Held out: image alignment on concepts that training leaves "
-        "out. Under a value: 95% interval. Of several seeds the row shows the first; under its name stands "
+        "Judged safe: answers about safe concepts in words. Diversity of sampled answers: "
+        f"{_diversity(sampled)}. Answer diversity on other pages is another figure: there each "
+        "answer of a run, which is mostly greedy, is set against all others. Tokens: mean length of such "
+        "sampled answers. Held out: image alignment on concepts that training leaves out. Under a "
+        "value: 95% interval. Of several seeds the row shows the first; under its name stands "
         "the accuracy of all."
     )
 
@@ -293,7 +295,7 @@ def trade_off(report: AlignReport, reader: Reader) -> str:
         for name, figures in report.reported.methods.items()
         if figures.alignment_accuracy is not None and figures.general_ability is not None
     ]
-    size = "Area of a mark, and the grey figure by its name: diversity of the answers"
+    size = "Area of a mark, and the grey figure by its name: diversity of sampled answers"
     own = charts.scatter(measured, label=f"Measured on {report.model}", **_begins(measured))
     theirs = charts.scatter(reported, label="Reported in the paper", **_begins(reported), reported=True)
     return (

@@ -122,7 +122,7 @@ def facts_of(coverage_of: str) -> tuple[Fact, ...]:
         Fact(
             "coverage", "Coverage",
             f"Share of the questions behind {KEYS[coverage_of].title.lower()} that got an answer with a "
-            "verdict.",
+            "verdict. Questions behind other scores are not counted in it.",
             lambda row: fraction(covered(row)), covered,
         ),
         Fact("size", "Size", "Parameters in billions (B) or millions (M), where known.", size_of, parameters),

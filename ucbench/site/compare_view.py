@@ -170,9 +170,10 @@ def _led(table: Table, other: Against, key: str, names: Mapping[str, str]) -> st
         return f"By {title} they cannot be told apart."
     winner = other.row if ahead(key, contrast) == "second" else table.first
     difference = contrast.difference
-    ends = sorted(abs(end) for end in (difference.low, difference.high) if end is not None)
-    between = f' <span class="quiet between">({interval(*ends)})</span>' if len(ends) == 2 else ""
-    return f"By {title}, {_name(winner, names)} is <b>{fraction(abs(difference.value))}</b> ahead{between}."
+    between = interval(difference.low, difference.high, signed=True)
+    signed = f"{other.letter} minus {LETTERS[0]}: {fraction(difference.value, signed=True)}"
+    more = f' <span class="quiet between">({signed}{f", {between}" if between else ""})</span>'
+    return f"By {title}, {_name(winner, names)} is <b>{fraction(abs(difference.value))}</b> ahead{more}."
 
 
 #: A longer name would drown a sentence; the legend says whose letter it is.

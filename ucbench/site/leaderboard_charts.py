@@ -90,11 +90,12 @@ def _score_against_score(board: LoadedBoard, shown: Table, scores: Mapping[str, 
     x, y = usual
     with st.container(horizontal=True, gap="small", key="axes"):
         x = linked(
-            st.selectbox, "Across", keys, key="x", default=x, width=240,
+            st.selectbox, "Across", keys, key="x", default=x, width=240, what="score",
             format_func=lambda key: scores[key].head,
         ) or x  # fmt: skip
         y = linked(
-            st.selectbox, "Up", keys, key="y", default=y, width=240, format_func=lambda key: scores[key].head
+            st.selectbox, "Up", keys, key="y", default=y, width=240, what="score",
+            format_func=lambda key: scores[key].head,
         ) or y  # fmt: skip
     heading = _seen_title(shown, x, y)
     title.header(heading, anchor=False)

@@ -28,7 +28,7 @@ from ucbench.site.leaderboard_view import (
     categories,
     run_ids,
 )
-from ucbench.site.shared import PROVENANCES, track_name, unknown_choice
+from ucbench.site.shared import PROVENANCES, track_name
 from ucbench.site.url import linked, linked_flag, linked_many, linked_share, linked_text
 from ucbench.tracks.about import about
 
@@ -48,7 +48,6 @@ def choose_category(board: LoadedBoard, track: str) -> str | None:
     known = categories(board, track)
     if not known:
         return None
-    unknown_choice("category", [_ALL, *known], "category", "scores are over all of them")
     chosen = linked(
         st.selectbox, "Category", [_ALL, *known], key="category", default=_ALL, width=240,
         format_func=lambda key: "All categories" if key == _ALL else known[key],
@@ -140,7 +139,7 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
             max_chars=100,
         )  # fmt: skip
         sort = linked(
-            st.selectbox, "Sort by", keys, key="sort", default=usual, width=240,
+            st.selectbox, "Sort by", keys, key="sort", default=usual, width=240, what="column",
             format_func=heads.__getitem__,
         ) or usual  # fmt: skip
         with st.popover("Filter", icon=":material/tune:"):
@@ -157,7 +156,7 @@ def controls(shown: Table, own: bool) -> tuple[str, bool, Filters, list[Column],
             )
         with st.popover("Columns", icon=":material/view_column:"):
             chosen = linked_many(
-                st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default,
+                st.pills, "Columns", list(shown.by_key), key="columns", default=shown.default, what="column",
                 selection_mode="multi", format_func=heads.__getitem__,
             )  # fmt: skip
     filters = Filters(search, tuple(provenance), tuple(families), tuple(sizes), tuple(weights), coverage)
@@ -176,6 +175,7 @@ _HELP = {
 def _many(label: str, key: str, options: Sequence[str], names: Mapping[str, str]) -> list[str]:
     return linked_many(
         st.pills, label, options, key=key, selection_mode="multi", help=_HELP.get(key),
+        what="kind of weights" if key == "access" else None,
         format_func=lambda option: names.get(option, option),
     )  # fmt: skip
 
@@ -242,14 +242,17 @@ def rows(
     yours: NDArray[np.float64] | None,
     mine: Chosen | None = None,
     on_top: int = 0,
+    fitting: int | None = None,
 ) -> str:
     """The rows of a page of the table as HTML; what many ask for is written once.
 
-    `mine` puts a tick before each row, and the bar below them; the first `on_top` are kept there.
+    `mine` puts a tick before each row, and the bar below them; the first `on_top` are kept there. `fitting`
+    is how many rows the page is of, all of them unless given.
     """
     own = None if yours is None else tuple(yours[here].tolist())
+    told = len(shown) if fitting is None else fitting
     return _written(
-        shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own, mine, on_top
+        shown, tuple(here.tolist()), tuple(columns), tuple(facts), sort, reverse, own, mine, on_top, told
     )
 
 
@@ -264,13 +267,14 @@ def _written(
     yours: tuple[float, ...] | None,
     mine: Chosen | None,
     on_top: int,
+    fitting: int,
 ) -> str:
     named = shown.by_key[sort].head if sort in shown.by_key else "your score"
     found = [shown.rows[place] for place in here]
     drawn = tables.Drawn(
         sort=sort,
         reverse=reverse,
-        caption=f"{len(here)} of {len(shown)} rows, sorted by {named}",
+        caption=_caption(len(here), fitting, len(shown), named),
         ranks=shown.has_ranks,
         facts=facts,
         heads=_heads(shown, here, on_top),
@@ -284,6 +288,12 @@ def _written(
     )
     html = tables.board(found, columns, drawn)
     return html if mine is None else html + ticked.bar(mine.runs, mine.names, shown.scope.track, mine.keep)
+
+
+def _caption(here: int, fitting: int, every: int, named: str) -> str:
+    """How many rows stand on a page, of how many that fit, by what."""
+    among = f"rows that fit, of {count(every)}" if fitting < every else "rows"
+    return f"{count(here)} of {count(fitting)} {among}, sorted by {named}"
 
 
 def _heads(shown: Table, here: Sequence[int], on_top: int) -> dict[int, str]:

@@ -28,6 +28,7 @@ from ucbench.site import (
 from ucbench.site.answers_data import Sheet, Told
 from ucbench.site.board_data import LoadedBoard
 from ucbench.site.charts import IMAGE_AND_TEXT, Dumbbell, Reading
+from ucbench.site.columns import Row
 from ucbench.site.component import figure
 from ucbench.site.concept_data import (
     Catalogue,
@@ -145,7 +146,7 @@ def _models(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[st
     choices = orders(track)
     st.header("Who objects to it?", anchor=False)
     order = linked(
-        st.segmented_control, "Order by", choices, key="by", default=choices[0], required=True,
+        st.segmented_control, "Order by", choices, key="by", default=choices[0], required=True, what="order",
         format_func=lambda key: "Smallest gap" if key == GAP else scale_name(key),
     ) or choices[0]  # fmt: skip
     ids, wanted = known.ids, frozenset(only)
@@ -207,12 +208,18 @@ def _line(
     )
     ways = [links.link("answers", "answers", concept=card.id, run=run_id)] if run_id in here else []
     if (trying := tried.way(row, tries)).model:
-        ways.append(links.link("try it", "try", about=card.id, model=trying.model))
+        ways.append(links.link("try it", "try", about=card.id, model=trying.model) + _otherwise(row))
     more = f'<span class="quiet more">{" · ".join(ways)}</span>' if ways else ""
     return Dumbbell(
         known.labels[run_id], read[0], read[1] if len(read) > 1 else Reading(), note,
         link=model_link(known, run_id), more=more,
     )  # fmt: skip
+
+
+def _otherwise(row: Row) -> str:
+    """Beside a way to try a model, how it is asked there, as HTML."""
+    said = tried.otherwise(row)
+    return f' <span class="quiet">({escape(said)})</span>' if said else ""
 
 
 def _concept_rows(
@@ -244,7 +251,8 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
     names = answers_data.names(board, track, tuple(here))
     first = _worst(board, track, card, here)
     run_id = linked(
-        st.selectbox, "Answers of", here, key="run", default=first, width=380, format_func=names.__getitem__
+        st.selectbox, "Answers of", here, key="run", default=first, width=380, what="run",
+        format_func=names.__getitem__,
     ) or first  # fmt: skip
     sheet = _sheet(board, found[run_id])
     if sheet is None:
@@ -268,6 +276,7 @@ def _why(board: LoadedBoard, track: str, card: ConceptCard, only: Sequence[str])
         + f"{links.link('Those that are wrong', 'answers', concept=card.id, run=run_id, verdict='wrong')} "
         + (
             links.link("Try it on this model", "try", about=card.id, model=trying.model)
+            + _otherwise(source.row)
             if trying.model
             else ""
         )

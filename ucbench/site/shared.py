@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 import streamlit as st
@@ -12,10 +11,8 @@ from ucbench.record import Provenance
 from ucbench.restricted import MARK
 from ucbench.site import loading
 from ucbench.site.board_data import LoadedBoard
-from ucbench.site.charts import note
-from ucbench.site.component import figure
 from ucbench.site.published import Published
-from ucbench.site.url import linked
+from ucbench.site.url import linked, place
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
 
 PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", "reported")
@@ -52,6 +49,7 @@ def board_or_note(title: str = "") -> LoadedBoard | None:
     if board.source is not None:
         # A snapshot makes room soon; who reads results is left in peace.
         st.fragment(where_from, run_every=5 if board.source.snapshot else 60)(board.source)
+    place()
     return board
 
 
@@ -99,17 +97,9 @@ def track_name(track: str) -> str:
     return f"{about(name).name}, {split} split only" if mark else about(name).name
 
 
-def unknown_choice(key: str, known: Sequence[str], what: str, instead: str) -> None:
-    """A line on the page where the address names something that is not there, before it is dropped."""
-    told = st.query_params.get(key)
-    if told is not None and told not in known:
-        figure(note(f"There is no {what} “{told[:60]}” here; {instead}."), key=f"unknown_{key}")
-
-
 def choose_track(board: LoadedBoard) -> str:
     """The track chosen in the URL or by the visitor; the same choice on every page."""
     known = known_tracks(board)
-    unknown_choice("track", known, "track", f"this is {track_name(known[0])}")
     if len(known) > SIDE_BY_SIDE:
         chosen = linked(
             st.selectbox, "Track", known, key="track", default=known[0], everywhere=True,

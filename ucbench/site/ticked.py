@@ -14,7 +14,7 @@ import streamlit as st
 
 from ucbench.format import count, escape
 from ucbench.site import links
-from ucbench.site.url import tell
+from ucbench.site.url import say_unknown, tell
 
 KEY, KEEP = "ticked", "keep"
 #: As many as can be compared.
@@ -31,7 +31,9 @@ def read(told: str | None, known: Collection[str]) -> list[str]:
 
 def ticked(known: Collection[str]) -> tuple[list[str], Keep]:
     """The runs that are ticked, and where their rows stand; the address is put right."""
-    chosen = read(st.query_params.get(KEY), known)
+    named = st.query_params.get(KEY)
+    say_unknown(KEY, [run_id for run_id in (named or "").split(",") if run_id not in known], "run")
+    chosen = read(named, known)
     told = st.query_params.get(KEEP)
     keep: Keep = next((one for one in _KEEPS if chosen and one == told), "")
     tell(KEY, ",".join(chosen) or None)

@@ -44,3 +44,17 @@ def way(row: Row, known: Mapping[str, Choice] | None = None) -> Way:
             why="Neither this machine nor a provider that is known has it, so it cannot be tried here."
         )
     return Way(name, served=found.id == SERVED)
+
+
+def otherwise(row: Row) -> str:
+    """How a live try differs from how the row's model was asked: a few words, empty where it does not.
+
+    Live tries are greedy and without a system prompt.
+    """
+    temperature = row.get("temperature")
+    # How imported answers were drawn is not known.
+    known = row.get("provenance") != "imported" and not absent(temperature)
+    sampled = known and float(temperature) > 0  # type: ignore[arg-type]
+    prompted = not absent(row.get("system_prompt")) and bool(row["system_prompt"])
+    ways = ["greedily"] * sampled + ["without its system prompt"] * prompted
+    return f"here {' and '.join(ways)}" if ways else ""

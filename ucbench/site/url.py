@@ -10,10 +10,17 @@ from typing import Any
 
 import streamlit as st
 
-#: Where the frame says which page is shown.
-PAGE = "page"
+from ucbench.format import escape
+from ucbench.site.component import figure
+
+#: Where the frame says which page is shown, and where a page has the place for what is unknown to it.
+PAGE, PLACE = "page", "unknown:place"
 #: What is remembered of where a visitor was: the page of a choice that goes along, the place in a list.
 _ALONG = ("page:", "paging:")
+#: What an address says where nothing is chosen of several.
+NONE = "none"
+#: Names that are told of those that an address has in vain.
+_FEW = 3
 
 
 def linked(
@@ -24,16 +31,21 @@ def linked(
     key: str,
     default: str | None,
     everywhere: bool = False,
+    what: str | None = None,
     **rest: Any,
 ) -> str | None:
     """Show a single-choice widget whose value is the query parameter `key`; its default stays out of the URL.
 
     An address opened anew or reached by the back button wins over what was chosen before; a value that is
-    not among the options counts as the default and is removed. A choice that is the same `everywhere` goes
-    with the visitor to the next page, whose address says nothing of it yet.
+    not among the options counts as the default and is removed, and the page says so: it calls it a `what`,
+    by default the label; empty says nothing. A choice that is the same `everywhere` goes with the visitor to
+    the next page, whose address says nothing of it yet.
     """
     state, seen, before = st.session_state, f"url:{key}", f"default:{key}"
     told, came_from, arrived = st.query_params.get(key), state.get(f"page:{key}"), _arrived(key)
+    if told is not None and told not in options:
+        named = rest.get("format_func", str)(default) if default is not None else None
+        say_unknown(key, [told], label.lower() if what is None else what, named)
     # Whoever has the default keeps it when it becomes another one.
     other_default = told is None and state.get(seen) is None and state.get(before, default) != default
     state[before] = default
@@ -58,16 +70,20 @@ def linked_many(
     *,
     key: str,
     default: Sequence[str] = (),
+    what: str | None = None,
     **rest: Any,
 ) -> list[str]:
     """Show a multiple-choice widget whose choices are the query parameter `key`, ids with commas between.
 
     Nothing chosen is `none` where that is not the default. As with `linked`, an address wins over what was
-    chosen before, and a value that is not among the options is removed. Whoever has the default keeps it
-    when it becomes another one.
+    chosen before, and a value that is not among the options is removed; the page says so, as there. Whoever
+    has the default keeps it when it becomes another one.
     """
     state, seen, known = st.session_state, f"url:{key}", frozenset(options)
     told, before = st.query_params.get(key), f"default:{key}"
+    if told not in (None, NONE):
+        named = [one for one in told.split(",") if one not in known]
+        say_unknown(key, named, label.lower() if what is None else what)
     other_default = told is None and state.get(before) not in (None, tuple(default))
     state[before] = tuple(default)
     if _arrived(key) or key not in state or told != state.get(seen) or other_default:
@@ -77,7 +93,7 @@ def linked_many(
         state[key] = [choice for choice in state[key] if choice in known]
     chosen: list[str] = list(widget(label, options, key=key, **rest))
     usual = frozenset(chosen) == frozenset(default) & known
-    wanted = None if usual else ",".join(chosen) or "none"
+    wanted = None if usual else ",".join(chosen) or NONE
     tell(key, wanted)
     state[seen] = wanted
     return chosen
@@ -144,6 +160,37 @@ def _share(told: str | None, step: float) -> float:
     except ValueError:
         return 0.0
     return round(round(value / step) * step, 6) if 0 <= value <= 1 else 0.0
+
+
+def place() -> None:
+    """From here on the page has this place for lines on what its address names in vain."""
+    st.session_state[PLACE] = st.container(gap=None)
+
+
+def unknown(told: Sequence[str], what: str, instead: str | None = None) -> str:
+    """The line on names in an address that stand for nothing, as HTML; empty where there are none.
+
+    `instead` is the name of what is chosen in place of one; without it, it is left out.
+    """
+    names = [f"“{name[:60]}”" for name in dict.fromkeys(told) if name]
+    if not names:
+        return ""
+    more = [f"{len(names) - _FEW} more"] if len(names) > _FEW else []
+    if instead is not None:
+        rest = f"“{instead}” is shown instead"
+    else:
+        rest = "it is left out" if len(names) == 1 else "they are left out"
+    said = f"There is no {what} {' or '.join([*names[:_FEW], *more])} here; {rest}."
+    return f'<p class="quiet">{escape(said)}</p>'
+
+
+def say_unknown(key: str, told: Sequence[str], what: str, instead: str | None = None) -> None:
+    """Say on the page that its address names something that is not there, before it is dropped."""
+    said = unknown(told, what, instead) if what else ""
+    if not said:
+        return
+    with st.session_state.get(PLACE) or st.container():
+        figure(said, key=f"unknown_{key}")
 
 
 def tell(key: str, wanted: str | None) -> None:
