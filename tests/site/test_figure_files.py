@@ -76,6 +76,25 @@ def test_figures_hold_what_they_draw() -> None:
         assert words in figures["differences"]
 
 
+def test_dumbbells_hide_no_mark_and_cut_no_name() -> None:
+    name = "provider:some-host/acme/sharp-vlm-34b-instruct"
+    note = "a1b2c3d · float32 · temperature 0.7 · system prompt “You are a careful reader of pictures”"
+    bars = "bars around a mark are 95% intervals for these concepts"
+    axis = f"share of answers that judge an unsafe concept unsafe; {bars}"
+    equal = Dumbbell("m", Reading(0.5, 0.4, 0.6), Reading(0.5, 0.4, 0.6))
+    wide = svg.dumbbells([Dumbbell(name, Reading(0.2), Reading(0.9), note)], title="t", axis=axis, foot="f")
+    assert "…" not in wide
+    titles = {element.text for element in ET.fromstring(wide).iter(f"{SVG}title")}
+    assert {name, note, axis} <= titles
+    assert "".join(svg.wrapped(name, 34, most=3)) == name
+    assert svg.wrapped("x" * 50, 20, most=2) == ["x" * 20, "x" * 19 + "…"]
+    root = ET.fromstring(svg.dumbbells([equal], title="t", axis="a", foot="f"))
+    circle = list(root.iter(f"{SVG}circle"))[-1]
+    square = [element for element in root.iter(f"{SVG}rect") if element.get("width") == "13"][-1]
+    assert float(circle.get("cy") or 0) + 7 <= float(square.get("y") or 0) + 1
+    assert float(circle.get("cx") or 0) == pytest.approx(float(square.get("x") or 0) + 6.5)
+
+
 def test_a_place_on_an_axis_goes_with_the_figure() -> None:
     gap, ratio = axis("modality_gap", "Gap", []), axis("llavabench", "Ratio", [Reading(1.2)])
     assert (gap.place(-1.0), gap.place(0.0), gap.place(1.0)) == (0.0, 0.5, 1.0)

@@ -167,7 +167,7 @@ def _marks(line: Dumbbell, ends: Sequence[End], *, named: bool) -> str:
     both = first.exists and second.exists
     aside = sides(_middle(second) - _middle(first), named=named) if both else ""
     # Marks that would hide one another stand one above the other.
-    touch = line.gap is not None and abs(line.gap) < 0.015
+    touch = touching(line)
     for place, (end, mark) in enumerate(zip(ends, (first, second), strict=False)):
         if not mark.exists:
             continue
@@ -199,6 +199,11 @@ def sides(apart: float, *, named: bool) -> str:
     """
     wide, narrow = (0.26, 0.34) if named else (0.08, 0.16)
     return " below" if abs(apart) < wide else " below-narrow" if abs(apart) < narrow else ""
+
+
+def touching(line: Dumbbell) -> bool:
+    """Whether the marks at its ends would hide one another."""
+    return line.gap is not None and abs(line.gap) < 0.015
 
 
 def _middle(mark: Reading) -> float:

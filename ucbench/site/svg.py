@@ -1,8 +1,8 @@
 """Figures as SVG files that stand alone: title, legend, what they are of and from when, on a light ground.
 
 The same data as the figures on the pages, drawn anew by pure functions, since those are laid out by the
-browser. Sizes are pixels. Every outside text is escaped here; names that are long are cut and kept whole
-in a `<title>`, which viewers show when they are pointed at.
+browser. Sizes are pixels. Every outside text is escaped here; what is long is wrapped or cut and kept whole
+in a `<title>`, which viewers show when it is pointed at.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ucbench import __version__
 from ucbench.format import MISSING, count, escape, fraction, interval
 from ucbench.metrics.keys import KEYS
-from ucbench.site.charts import IMAGE_AND_TEXT, Dumbbell, End, Reading
+from ucbench.site.charts import IMAGE_AND_TEXT, Dumbbell, End, Reading, touching
 from ucbench.site.heat import HeatModel, HeatSection, Scale, full_tint
 from ucbench.site.score_table import APART, NOT_APART, Pair, widest
 from ucbench.site.seen_charts import NAMED, Axes, Mark, Spot, drawn, placed
@@ -75,6 +75,30 @@ def _cut(words: str, letters: int) -> str:
     return words if len(words) <= letters else words[: max(1, letters - 1)].rstrip() + "…"
 
 
+def wrapped(words: str, letters: int, *, most: int) -> list[str]:
+    """`words` in lines of so many letters, broken where a word or a part of a name ends; the last is cut."""
+    lines: list[str] = []
+    rest = words
+    while len(rest) > letters and len(lines) + 1 < most:
+        end = max(rest.rfind(" ", 0, letters + 1), *(rest.rfind(mark, 0, letters) + 1 for mark in "/:@-_"))
+        end = end if end >= letters // 3 else letters
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return [*lines, _cut(rest, letters)]
+
+
+def _block(
+    x: float, y: float, words: str, lines: Sequence[str], *, size: float, leading: float,
+    colour: str = _INK, italic: bool = False,
+) -> str:  # fmt: skip
+    """`words` in `lines`, the first with its baseline at y; whole in a title where they are not one line."""
+    drawn = "".join(
+        text(x, y + leading * n, line, size=size, colour=colour, italic=italic)
+        for n, line in enumerate(lines)
+    )
+    return drawn if [words] == list(lines) else f"<g><title>{escape(words)}</title>{drawn}</g>"
+
+
 def _line(x1: float, y1: float, x2: float, y2: float, *, colour: str = _LINE, width: float = 1.0) -> str:
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
@@ -116,6 +140,10 @@ def sheet(title: str, body: Iterable[str], *, height: float, foot: str, width: f
 # --- dumbbells ---
 
 _NAMES, _GAPS = 270.0, 56.0
+#: The sizes of a name and of what stands below it.
+_NAME, _NOTE = 14.0, 11.5
+#: The height of a line, and of one whose marks stand one above the other.
+_STEP, _ROOM = 52.0, 68.0
 
 
 def dumbbells(
@@ -128,8 +156,16 @@ def dumbbells(
     between: str = "gap",
 ) -> str:
     """A dumbbell a line, as `ucbench.site.charts.dumbbells` draws them, with the legend above."""
-    left, right, step, top = _EDGE + _NAMES, WIDTH - _EDGE - _GAPS - 16, 52.0, 40.0
-    height = top + step * len(lines) + 44
+    left, right, top = _EDGE + _NAMES, WIDTH - _EDGE - _GAPS - 16, 40.0
+    names = [wrapped(line.name, _letters(_NAME), most=2) for line in lines]
+    notes = [wrapped(line.note, _letters(_NOTE), most=3) if line.note else [] for line in lines]
+    steps = [
+        max(_ROOM if touching(line) else _STEP, 14 + 17.0 * len(name) + 14 * len(note))
+        for line, name, note in zip(lines, names, notes, strict=True)
+    ]
+    axes = wrapped(axis, int((WIDTH - _EDGE - left) / (_LETTER * 12)), most=3)
+    bottom = top + sum(steps)
+    height = bottom + 28 + 16 * len(axes)
 
     def x(share: float) -> float:
         return left + (right - left) * min(1.0, max(0.0, share))
@@ -137,24 +173,31 @@ def dumbbells(
     out = [_legend(ends, left)]
     if any(line.gap is not None for line in lines):
         out.append(text(WIDTH - _EDGE, 14, between, size=12, colour=_GREY, anchor="end"))
-    bottom = top + step * len(lines)
     for share, name in ((0.0, "0"), (0.25, ".25"), (0.5, ".50"), (0.75, ".75"), (1.0, "1")):
         out += [
             _line(x(share), top - 8, x(share), bottom),
             text(x(share), bottom + 16, name, size=12, colour=_GREY, anchor="middle"),
         ]
-    out.append(text(left, bottom + 34, axis, size=12, colour=_GREY, longest=right - left + _GAPS))
-    for place, line in enumerate(lines):
-        y = top + step * (place + 0.5)
-        out.append(text(_EDGE, y + (0 if line.note else 5), line.name, longest=_NAMES - 20,
-                        italic=line.reported))  # fmt: skip
-        if line.note:
-            out.append(text(_EDGE, y + 16, line.note, size=11.5, colour=_GREY, longest=_NAMES - 20))
+    out.append(_block(left, bottom + 34, axis, axes, size=12, leading=16, colour=_GREY))
+    below = top
+    for line, name_lines, note_lines, step in zip(lines, names, notes, steps, strict=True):
+        y = below + step / 2
+        below += step
+        first = y + 5 - (17 * (len(name_lines) - 1) + 14 * len(note_lines)) / 2
+        out.append(_block(_EDGE, first, line.name, name_lines, size=_NAME, leading=17, italic=line.reported))
+        if note_lines:
+            under = first + 17 * len(name_lines) - 2
+            out.append(_block(_EDGE, under, line.note, note_lines, size=_NOTE, leading=14, colour=_GREY))
         out += [_line(left, y, right, y), *_marks(line, ends, x, y)]
         if line.gap is not None:
             said = fraction(line.gap, signed=True)
             out.append(text(WIDTH - _EDGE, y + 5, said, size=13, colour=_GREY, anchor="end"))
     return sheet(title, out, height=height, foot=foot)
+
+
+def _letters(size: float) -> int:
+    """How many letters of a size fit beside the chart."""
+    return int((_NAMES - 20) / (_LETTER * size))
 
 
 def _legend(ends: Sequence[End], x: float) -> str:
@@ -173,6 +216,8 @@ def _marks(line: Dumbbell, ends: Sequence[End], x: Callable[[float], float], y: 
     if line.gap is not None and first.value is not None and second.value is not None:
         bars.append(_line(x(first.value), y, x(second.value), y, colour="#A4A5A7", width=3))
     close = first.exists and second.exists and abs(_middle(first) - _middle(second)) < 0.1
+    # Marks that would hide one another stand one above the other, as on the page.
+    aside = 7.0 if touching(line) else 0.0
     for place, (end, mark) in enumerate(zip(ends, (first, second), strict=False)):
         if not mark.exists:
             continue
@@ -180,9 +225,9 @@ def _marks(line: Dumbbell, ends: Sequence[End], x: Callable[[float], float], y: 
         if mark.low is not None and mark.high is not None:
             bars.append(_bar(x(mark.low), x(mark.high), y, colour, opacity=0.45 if mark.is_range else 0.3))
         if mark.value is not None:
-            dots.append(_dot(x(mark.value), y, end))
+            dots.append(_dot(x(mark.value), y + (aside if place else -aside), end))
         said = interval(mark.low, mark.high) if mark.is_range else fraction(mark.value)
-        at = y + 24 if close and place else y - 13
+        at = y + 24 + aside if close and place else y - 13 - aside
         numbers.append(text(x(_middle(mark)), at, said, size=13, weight=600, colour=colour, anchor="middle"))
     return [*bars, *dots, *numbers]
 
