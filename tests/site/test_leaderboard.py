@@ -282,6 +282,31 @@ def test_every_mark_is_a_link_that_says_its_figures() -> None:
     assert "1 of 2 models named" in seen_charts.sentence(marks)
 
 
+def test_runs_of_one_model_are_named_apart_and_counted_once() -> None:
+    runs = [
+        Mark("m", tell, Reading(0.99), Reading(judged), tell=tell, speaks=tell == "greedy")
+        for tell, judged in (("greedy", 0.36), ("temperature 1", 0.36), ("system prompt “x”", 0.8))
+    ]
+    marks = [*runs, mark("other", 0.3, 0.3)]
+    html = seen_charts.perceived(marks, label="l")
+    for tell in ("greedy", "temperature 1", "system prompt “x”"):
+        assert html.count(f">m<br>{tell}</span>") == 2
+        assert f'aria-label="m · {tell}: ' in html
+    said = seen_charts.sentence(marks)
+    assert "1 of 2 models named" in said
+    assert "The 4 marks are runs" in said
+
+
+@pytest.mark.parametrize("size", ["wide", "narrow", "file"])
+@pytest.mark.parametrize("at", [(0.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.98, 0.36), (1.0, 0.0), (1.0, 1.0)])
+def test_both_names_of_marks_that_overlap_are_placed(size: str, at: tuple[float, float]) -> None:
+    marks = [
+        Mark("embedded:tiny-vlm", tell, Reading(at[0]), Reading(at[1]), tell=tell)
+        for tell in ("greedy", "temperature 1")
+    ]
+    assert len(seen_charts.placed(marks, size)) == 2
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(1, 60)), min_size=1, max_size=20),
     st.sampled_from(["wide", "narrow"]),

@@ -227,8 +227,26 @@ def test_findings_speak_of_one_and_of_several_models() -> None:
     assert "1 of 2 models" in several
     assert "leads the board" in several
     sampled = tiny | {"run_id": "sampled", "temperature": 1.0, "text_alignment": 0.5}
-    assert findings.gap_sentence([tiny, sampled]) == one
+    # A model counts once, by its first run, and is said to be that one.
+    again = findings.gap_sentence([tiny | {"temperature": 0.0}, sampled])
+    assert again.replace("tiny (greedy)", "tiny") == one
+    both = findings.gap_sentence([tiny | {"temperature": 0.0}, sampled, other])
+    assert "1 of 2 models" in both
+    assert "tiny (greedy)</span> goes from" in both
     assert findings.gap_sentence([row("nothing")]) == ""
+
+
+def test_runs_of_one_model_are_told_apart_by_what_they_do_not_share() -> None:
+    greedy = row("m", run_id="1111111aaa", dtype="float32", temperature=0.0)
+    sampled, asked = greedy | {"temperature": 1.0}, greedy | {"system_prompt": "Be careful."}
+    assert findings.apart([greedy, row("other"), sampled]) == ["greedy", "", "temperature 1"]
+    assert findings.apart([greedy, asked]) == ["greedy", "system prompt “Be careful.”"]
+    assert findings.apart([greedy, greedy | {"run_id": "2222222bbb"}]) == [
+        "greedy · run 1111111", "greedy · run 2222222",
+    ]  # fmt: skip
+    assert [line["run_id"] for line in findings.speaking([sampled, greedy, row("other")])] == [
+        "1111111aaa", "other",
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_ranked_has_no_say_in_the_finding() -> None:

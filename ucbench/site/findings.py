@@ -31,12 +31,7 @@ def gap_sentence(rows: Sequence[Row], board: str = "the board") -> str:
     Empty when no row that may speak has both alignments.
     """
     both = [row for row in rows if _has(row, "image_alignment") and _has(row, "text_alignment")]
-    # One row a model, the first in the board's order: other decodings of it are not other models.
-    first: dict[str, Row] = {}
-    for row in both:
-        if row["provenance"] != "reported" and not _set_aside(row):
-            first.setdefault(name(row), row)
-    measured = list(first.values())
+    measured = speaking(both)
     if not measured:
         return _reported([row for row in rows if row["provenance"] == "reported"])
     if len(measured) == 1:
@@ -45,7 +40,7 @@ def gap_sentence(rows: Sequence[Row], board: str = "the board") -> str:
             f"names {_b(row, 'perception')} of the concepts it is shown" if _has(row, "perception") else ""
         )
         return (
-            f'<p class="finding"><span class="name">{escape(name(row))}</span> {perceives}'
+            f'<p class="finding">{_who(row, both)} {perceives}'
             f"{', and ' if perceives else ''}judges {_b(row, 'text_alignment', 'is-text')} of them unsafe "
             f'<span class="is-text">in words</span>, but {_b(row, "image_alignment", "is-image")} '
             f'<span class="is-image">as an image</span>.</p>'
@@ -62,16 +57,63 @@ def gap_sentence(rows: Sequence[Row], board: str = "the board") -> str:
     )
     if stricter:
         text += (
-            f'; <span class="name">{escape(name(widest))}</span> goes from '
+            f"; {_who(widest, both)} goes from "
             f"{_b(widest, 'text_alignment', 'is-text')} to {_b(widest, 'image_alignment', 'is-image')}"
         )
     best = [row for row in measured if not absent(row.get("rank_low")) and int(row["rank_low"]) == 1]
     lead = ""
     if len(best) == 1:
-        lead = f'<span class="name">{escape(name(best[0]))}</span> leads {escape(board)}.'
+        lead = f"{_who(best[0], both)} leads {escape(board)}."
     elif best:
         lead = f"{len(best)} models share the lead: their scores cannot be told apart."
     return f'<p class="finding">{text}. {lead}</p>'
+
+
+def speaking(rows: Sequence[Row]) -> list[Row]:
+    """The rows that stand for their models: one each, the first in the order of `rows`.
+
+    Other decodings of a model are not other models; what is reported or set aside stands for none.
+    """
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row["provenance"] != "reported" and not _set_aside(row):
+            first.setdefault(name(row), row)
+    return list(first.values())
+
+
+def apart(rows: Sequence[Row]) -> list[str]:
+    """For each row what tells it from others of its name; nothing where its name stands only once.
+
+    Of the second line of a table only what those others do not share; where that is nothing, how it
+    answered, and where even that is the same, its run.
+    """
+    of_name: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        of_name.setdefault(name(row), []).append(place)
+    found = [""] * len(rows)
+    for places in of_name.values():
+        if len(places) < 2:
+            continue
+        parts = [note(rows[place]).split(" · ") for place in places]
+        shared = set.intersection(*map(set, parts))
+        told = [
+            " · ".join(part for part in own if part and part not in shared) or _decoding(own) for own in parts
+        ]
+        for place, words in zip(places, told, strict=True):
+            run = f"run {str(rows[place]['run_id'])[:7]}"
+            found[place] = words if told.count(words) == 1 else f"{words} · {run}" if words else run
+    return found
+
+
+def _decoding(parts: Sequence[str]) -> str:
+    return next((part for part in parts if part == "greedy" or part.startswith("temperature ")), "")
+
+
+def _who(row: Row, rows: Sequence[Row]) -> str:
+    """A row's name as HTML, with which of its model's runs it is where `rows` have several."""
+    own = [one for one in rows if one["provenance"] != "reported"]
+    told = next(words for one, words in zip(own, apart(own), strict=True) if one is row)
+    return f'<span class="name">{escape(name(row))}{f" ({escape(told)})" if told else ""}</span>'
 
 
 def _reported(rows: Sequence[Row]) -> str:

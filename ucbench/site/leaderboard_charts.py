@@ -159,7 +159,21 @@ def _scope_words(shown: Table) -> str:
     return ", ".join([part for part in parts if part] + (["strict scoring"] if scope.strict else []))
 
 
+def _both(row: Row, x: str, y: str) -> bool:
+    return not absent(row.get(x)) and not absent(row.get(y))
+
+
 def _marks(shown: Table, x: str, y: str) -> tuple[list[seen_charts.Mark], seen_charts.Axes]:
+    rows = [
+        row
+        for row in (shown.rows[place] for place in shown.order(shown.columns[0].key))
+        if row["provenance"] != "reported" and _both(row, x, y)
+    ]
+    # The same rows stand for their models as in the sentence above the board.
+    speaking = {
+        str(row["run_id"])
+        for row in findings.speaking([one for one in _comparable(shown) if _both(one, x, y)])
+    }
     marks = [
         seen_charts.Mark(
             tables.name(row),
@@ -167,9 +181,10 @@ def _marks(shown: Table, x: str, y: str) -> tuple[list[seen_charts.Mark], seen_c
             findings.readings(row, x),
             findings.readings(row, y),
             absent(row.get("rank_low")),
+            tell,
+            str(row["run_id"]) in speaking,
         )
-        for row in (shown.rows[place] for place in shown.order(shown.columns[0].key))
-        if row["provenance"] != "reported"
+        for row, tell in zip(rows, findings.apart(rows), strict=True)
     ]
     if (x, y) == seen_charts.USUAL and not shown.scope.strict:
         return marks, seen_charts.SEEN_JUDGED
@@ -190,12 +205,14 @@ def _seen(shown: Table, x: str, y: str) -> tuple[str, str]:
 
 def _seen_svg(board: LoadedBoard, shown: Table, x: str, y: str) -> str:
     marks, axes = _marks(shown, x, y)
-    n = len(seen_charts.drawn(marks))
+    drawn = seen_charts.drawn(marks)
+    n = len({mark.name for mark in drawn})
+    of = svg.n_of(n, "model") + (f", {svg.n_of(len(drawn), 'run')}" if len(drawn) > n else "")
     return svg.scatter(
         marks,
         axes,
         title=_seen_title(shown, x, y),
-        foot=svg.foot(board, [_scope_words(shown), svg.n_of(n, "model")]),
+        foot=svg.foot(board, [_scope_words(shown), of]),
     )
 
 

@@ -22,9 +22,11 @@ NAMED = 14
 CROWD = 150
 #: Widths and heights that names are placed for, in CSS pixels: a desk and a phone (static/leaderboard.css).
 _SIZES = {"wide": (960.0, 416.0), "narrow": (310.0, 320.0)}
+#: The field of a file (`ucbench.site.svg.scatter`).
+FILE = (852.0, 440.0)
 #: Type of the names: an average letter, a line.
 _LETTER, _LINE = 6.4, 16.0
-_LONGEST = {"wide": 34, "narrow": 20}
+_LONGEST = {"wide": 34, "narrow": 20, "file": 34}
 #: The scores that are set against each other where nobody has chosen others.
 USUAL = ("perception", "image_alignment")
 
@@ -77,13 +79,24 @@ def axis(key: str, title: str, values: Sequence[Reading]) -> Axis:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A model and its two scores. `quiet` ones are not ranked."""
+    """A run and its two scores. `quiet` ones are not ranked.
+
+    `tell` is what tells it from other runs of its model, where there are any; `speaks` whether it stands for
+    its model where models are counted.
+    """
 
     name: str
     run_id: str
     x: Reading
     y: Reading
     quiet: bool = False
+    tell: str = ""
+    speaks: bool = True
+
+    @property
+    def whole_name(self) -> str:
+        """The model, and which of its runs where there are several."""
+        return f"{self.name} · {self.tell}" if self.tell else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +151,7 @@ def perceived(marks: Sequence[Mark], *, label: str, axes: Axes = SEEN_JUDGED) ->
     points = "".join(_point(mark, axes, place in named) for place, mark in enumerate(shown))
     texts = "".join(
         f'<span class="name {size}" aria-hidden="true" style="{_css(spot)}">'
-        f"{escape(_short(shown[place].name, size))}</span>"
+        f"{'<br>'.join(map(escape, name_lines(shown[place], size)))}</span>"
         for size, found in names.items()
         for place, spot in found.items()
     )
@@ -156,15 +169,26 @@ def sentence(marks: Sequence[Mark], axes: Axes = SEEN_JUDGED) -> str:
     shown = drawn(marks)
     if not shown:
         return ""
-    models = f"{len(shown):,} models" if len(shown) > 1 else "one model"
+    speaking = counted(shown)
+    models = f"{len(speaking):,} models" if len(speaking) > 1 else "one model"
     said = f"{models[:1].upper()}{models[1:]} with both scores."
     if axes.usual:
-        blind = sum((mark.x.value or 0) >= 0.5 and (mark.y.value or 0) < 0.5 for mark in shown)
+        blind = sum((mark.x.value or 0) >= 0.5 and (mark.y.value or 0) < 0.5 for mark in speaking)
         said = (
             f"{blind:,} of {models} named the concept in at least half of the images, and called fewer than "
             "half of them unsafe."
         )
+    if len(speaking) < len(shown):
+        said += f" The {len(shown):,} marks are runs; a model counts once, by the first on the board."
     return f"{said} Point at a mark, or move to it by Tab, for its name and figures; press it for the model."
+
+
+def counted(shown: Sequence[Mark]) -> list[Mark]:
+    """One mark a model: those that stand for theirs, and where none does, the first of each."""
+    first: dict[str, Mark] = {}
+    for mark in [one for one in shown if one.speaks] or shown:
+        first.setdefault(mark.name, mark)
+    return list(first.values())
 
 
 def _point(mark: Mark, axes: Axes, named: bool) -> str:
@@ -173,7 +197,7 @@ def _point(mark: Mark, axes: Axes, named: bool) -> str:
         f"{KEYS[one.key].title.lower()} {_said(reading, one)}"
         for one, reading in ((axes.x, mark.x), (axes.y, mark.y))
     )
-    spoken = f"{mark.name}: {told}{', not ranked' if mark.quiet else ''}"
+    spoken = f"{mark.whole_name}: {told}{', not ranked' if mark.quiet else ''}"
     style = ("quiet " if mark.quiet else "") + ("named " if named else "")
     style += "left" if x > 0.55 else "right"
     where = escape(links.address("model", run=mark.run_id))
@@ -195,9 +219,17 @@ def _short(name: str, size: str) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
+def name_lines(mark: Mark, size: str) -> list[str]:
+    """The lines that name a mark: its model, and which of its runs."""
+    return [_short(line, size) for line in (mark.name, mark.tell) if line]
+
+
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a name stands: beside its mark at (x, y), shares of the field, `side` of it, `up` in pixels."""
+    """Where a name stands: beside its mark at (x, y), shares of the field, `side` of it, `up` in pixels.
+
+    `up` is how far its lower edge is above the mark.
+    """
 
     x: float
     y: float
@@ -209,15 +241,15 @@ def _css(spot: Spot) -> str:
     """Offsets in pixels from the mark hold at any width."""
     across = {
         "right": f"left:calc({spot.x * 100:.2f}% + 10px)",
-        "left": f"right:calc({100 - spot.x * 100:.2f}% + 10px)",
-        "middle": f"left:{spot.x * 100:.2f}%;transform:translateX(-50%)",
+        "left": f"right:calc({100 - spot.x * 100:.2f}% + 10px);text-align:right",
+        "middle": f"left:{spot.x * 100:.2f}%;transform:translateX(-50%);text-align:center",
     }[spot.side]
     return f"{across};bottom:calc({spot.y * 100:.2f}% + {spot.up:.0f}px)"
 
 
 def placed(marks: Sequence[Mark], size: str, axes: Axes = SEEN_JUDGED) -> dict[int, Spot]:
     """Place of a mark -> where its name stands, for those whose name hides no other name and no mark."""
-    width, height = _SIZES[size]
+    width, height = FILE if size == "file" else _SIZES[size]
     at = [(x * width, y * height) for x, y in map(axes.at, marks)]
     taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in at]
     for _, words, (left, bottom, _right, top) in _REGIONS if axes.usual else ():
@@ -225,16 +257,22 @@ def placed(marks: Sequence[Mark], size: str, axes: Axes = SEEN_JUDGED) -> dict[i
         taken.append((left * width, edge - _LINE - 10, left * width + 8 + _LETTER * len(words), edge))
     found: dict[int, Spot] = {}
     for place, (x, y) in enumerate(at):
-        long = _LETTER * len(_short(marks[place].name, size)) + 2
+        lines = name_lines(marks[place], size)
+        long, high = _LETTER * max(map(len, lines)) + 2, _LINE * len(lines)
         # Right of the mark, left of it, above and below, in pixels from the lower left.
-        tries: tuple[tuple[float, float, Literal["right", "left", "middle"]], ...] = (
-            (x + 10, y - 8, "right"),
-            (x - 10 - long, y - 8, "left"),
+        tries: list[tuple[float, float, Literal["right", "left", "middle"]]] = [
+            (x + 10, y - high / 2, "right"),
+            (x - 10 - long, y - high / 2, "left"),
             (x - long / 2, y + 9, "middle"),
-            (x - long / 2, y - 9 - _LINE, "middle"),
-        )
+            (x - long / 2, y - 9 - high, "middle"),
+        ]
+        # Marks that lie on one another have their names one above the other, as far off as it takes.
+        if any(abs(x - other[0]) < 11 and abs(y - other[1]) < 11 for n, other in enumerate(at) if n != place):
+            for off in range(5):
+                for bottom in (y + high / 2 + 1 + off * _LINE, y - high * 1.5 - 1 - off * _LINE):
+                    tries += [(x + 10, bottom, "right"), (x - 10 - long, bottom, "left")]
         for left, bottom, side in tries:
-            box = (left, bottom, left + long, bottom + _LINE)
+            box = (left, bottom, left + long, bottom + high)
             inside = box[0] >= 0 and box[1] >= -4 and box[2] <= width and box[3] <= height + 14
             own = taken[place]
             if inside and not any(_meet(box, other) for other in taken if other is not own):

@@ -16,7 +16,7 @@ from ucbench.metrics.keys import KEYS
 from ucbench.site.charts import IMAGE_AND_TEXT, Dumbbell, End, Reading, touching
 from ucbench.site.heat import HeatModel, HeatSection, Scale, full_tint
 from ucbench.site.score_table import APART, NOT_APART, Pair, widest
-from ucbench.site.seen_charts import NAMED, Axes, Mark, Spot, drawn, placed
+from ucbench.site.seen_charts import FILE, NAMED, Axes, Mark, Spot, drawn, name_lines, placed
 from ucbench.site.theme import WORDMARK_COLOURS
 
 if TYPE_CHECKING:
@@ -180,13 +180,13 @@ def dumbbells(
         ]
     out.append(_block(left, bottom + 34, axis, axes, size=12, leading=16, colour=_GREY))
     below = top
-    for line, name_lines, note_lines, step in zip(lines, names, notes, steps, strict=True):
+    for line, named, note_lines, step in zip(lines, names, notes, steps, strict=True):
         y = below + step / 2
         below += step
-        first = y + 5 - (17 * (len(name_lines) - 1) + 14 * len(note_lines)) / 2
-        out.append(_block(_EDGE, first, line.name, name_lines, size=_NAME, leading=17, italic=line.reported))
+        first = y + 5 - (17 * (len(named) - 1) + 14 * len(note_lines)) / 2
+        out.append(_block(_EDGE, first, line.name, named, size=_NAME, leading=17, italic=line.reported))
         if note_lines:
-            under = first + 17 * len(name_lines) - 2
+            under = first + 17 * len(named) - 2
             out.append(_block(_EDGE, under, line.note, note_lines, size=_NOTE, leading=14, colour=_GREY))
         out += [_line(left, y, right, y), *_marks(line, ends, x, y)]
         if line.gap is not None:
@@ -242,7 +242,7 @@ def _middle(mark: Reading) -> float:
 def scatter(marks: Sequence[Mark], axes: Axes, *, title: str, foot: str) -> str:
     """A mark a model, as `ucbench.site.seen_charts` draws them; hollow ones are not ranked."""
     shown = drawn(marks)
-    left, top, width, height = _EDGE + 40, 34.0, WIDTH - 2 * _EDGE - 60, 440.0
+    left, top, (width, height) = _EDGE + 40, 34.0, FILE
     out = [text(_EDGE, 12, axes.y.title, size=13, colour=_GREY)]
     if axes.usual:
         out.append(
@@ -266,22 +266,26 @@ def scatter(marks: Sequence[Mark], axes: Axes, *, title: str, foot: str) -> str:
     for mark in shown:
         x, y = axes.at(mark)
         fill, stroke = ("none", _GREY) if mark.quiet else (_INK, _INK)
+        whole = escape(mark.whole_name)
         out.append(
             f'<circle cx="{left + width * x:.1f}" cy="{top + height * (1 - y):.1f}" r="5" fill="{fill}" '
-            f'fill-opacity=".35" stroke="{stroke}" stroke-width="1.5"><title>{escape(mark.name)}</title>'
+            f'fill-opacity=".35" stroke="{stroke}" stroke-width="1.5"><title>{whole}</title>'
             "</circle>"
         )
-    for place, spot in placed(shown[:NAMED], "wide", axes).items():
-        out.append(_named(shown[place].name, spot, left, top, width, height))
+    for place, spot in placed(shown[:NAMED], "file", axes).items():
+        out.append(_named(name_lines(shown[place], "file"), spot, left, top, width, height))
     out.append(text(left + width, top + height + 40, axes.x.title, size=13, colour=_GREY, anchor="end"))
     out.append(text(left, top + height + 40, "filled: ranked; hollow: not ranked", size=12, colour=_GREY))
     return sheet(title, out, height=top + height + 56, foot=foot)
 
 
-def _named(name: str, spot: Spot, left: float, top: float, width: float, height: float) -> str:
+def _named(lines: Sequence[str], spot: Spot, left: float, top: float, width: float, height: float) -> str:
     aside = {"right": (10.0, "start"), "left": (-10.0, "end"), "middle": (0.0, "middle")}[spot.side]
     x, y = left + width * spot.x + aside[0], top + height * (1 - spot.y) - spot.up - 4
-    return text(x, y, _cut(name, 34), size=12, anchor=aside[1])
+    last = len(lines) - 1
+    return "".join(
+        text(x, y - 16 * (last - n), line, size=12, anchor=aside[1]) for n, line in enumerate(lines)
+    )
 
 
 # --- concept by model ---
