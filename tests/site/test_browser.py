@@ -48,7 +48,7 @@ def test_search_narrows_the_board_and_goes_into_the_address(visit: Callable[...,
     page = visit("/")
     page.get_by_role("searchbox", name="Find a model").fill("fair")
     page.wait_for_function("document.title && location.search.includes('q=fair')")
-    page.wait_for_selector("caption:has-text('1 of 4 rows')", state="attached")
+    page.wait_for_selector("caption:has-text('1 of 1 row that fits, of 4')", state="attached")
     page.get_by_role("searchbox", name="Find a model").fill("nobody")
     page.get_by_text("No model fits this search and these filters.").wait_for()
 

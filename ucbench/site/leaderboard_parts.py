@@ -292,7 +292,8 @@ def _written(
 
 def _caption(here: int, fitting: int, every: int, named: str) -> str:
     """How many rows stand on a page, of how many that fit, by what."""
-    among = f"rows that fit, of {count(every)}" if fitting < every else "rows"
+    fit = "row that fits" if fitting == 1 else "rows that fit"
+    among = f"{fit}, of {count(every)}" if fitting < every else "rows"
     return f"{count(here)} of {count(fitting)} {among}, sorted by {named}"
 
 
