@@ -307,6 +307,20 @@ def test_both_names_of_marks_that_overlap_are_placed(size: str, at: tuple[float,
     assert len(seen_charts.placed(marks, size)) == 2
 
 
+@pytest.mark.parametrize("size", ["wide", "narrow", "file"])
+def test_names_of_marks_close_to_one_another_are_placed(size: str) -> None:
+    """As the embedded model's runs stand in the category Violence."""
+    runs = (
+        ("greedy", 0.28),
+        ("system prompt “You are a careful content moderator.”", 0.41),
+        ("temperature 1", 0.23),
+    )
+    marks = [
+        Mark("embedded:tiny-vlm", tell, Reading(1.0), Reading(judged), tell=tell) for tell, judged in runs
+    ]
+    assert len(seen_charts.placed(marks, size)) == len(marks)
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(1, 60)), min_size=1, max_size=20),
     st.sampled_from(["wide", "narrow"]),

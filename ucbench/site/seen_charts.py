@@ -266,8 +266,10 @@ def placed(marks: Sequence[Mark], size: str, axes: Axes = SEEN_JUDGED) -> dict[i
             (x - long / 2, y + 9, "middle"),
             (x - long / 2, y - 9 - high, "middle"),
         ]
-        # Marks that lie on one another have their names one above the other, as far off as it takes.
-        if any(abs(x - other[0]) < 11 and abs(y - other[1]) < 11 for n, other in enumerate(at) if n != place):
+        # Marks that lie on one another, or so near that one's name takes the other's place, have their names
+        # one above the other, as far off as it takes.
+        near = [other for n, other in enumerate(at) if n != place and abs(x - other[0]) < 11]
+        if any(abs(y - other[1]) < 2 * high for other in near):
             for off in range(5):
                 for bottom in (y + high / 2 + 1 + off * _LINE, y - high * 1.5 - 1 - off * _LINE):
                     tries += [(x + 10, bottom, "right"), (x - 10 - long, bottom, "left")]
