@@ -10,7 +10,8 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.errors import FragmentHandledException
 
-from ucbench.site import component, frame, head, links, server, theme, url
+from ucbench.site import component, frame, links, theme, unknown, url
+from ucbench.site.serving import head, server
 from ucbench.site.shared import PageDone
 
 st.set_page_config(page_title=head.NAME, page_icon=theme.ICON, layout="wide")
@@ -38,7 +39,7 @@ if links.GO in st.session_state and (pressed := links.target(st.session_state.po
     url.follow()
     st.switch_page(pressed[0], query_params=pressed[1])
 st.session_state[url.PAGE] = page.url_path
-st.session_state.pop(url.PLACE, None)
+st.session_state.pop(unknown.PLACE, None)
 # Where the header has no room for all pages, they stand at the head of the page.
 with st.container(key="strip", horizontal=True, gap=None):
     for link in pages:

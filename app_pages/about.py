@@ -5,8 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from ucbench import taxonomy
-from ucbench.site import changes, footer, links, server, tables
+from ucbench.site import changes, footer, links
 from ucbench.site.component import figure
+from ucbench.site.figures import tables
+from ucbench.site.serving import server
 from ucbench.tracks.about import ABOUT
 
 st.title("About", anchor=False)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from ucbench.align.tables import NAMES
-from ucbench.site import alignment_charts, alignment_view, charts, loading
+from ucbench.site import unknown
+from ucbench.site.alignment import charts as alignment_charts
+from ucbench.site.alignment import view as alignment_view
 from ucbench.site.component import figure
+from ucbench.site.data import loading
+from ucbench.site.figures import charts
 from ucbench.site.shared import done, track_note
-from ucbench.site.url import linked, place
+from ucbench.site.url import linked
 
 COMMANDS = """\
 ucbench align embedded:tiny-vlm --method ppo
@@ -49,7 +53,7 @@ if report is None:
 
 readers = {reader.name: reader for reader in alignment_view.readers(report)}
 track_note(report.track.id)
-place()
+unknown.place()
 sentence = st.container()
 st.header("What did each method change?", anchor=False)
 chosen = next(iter(readers))

@@ -9,9 +9,12 @@ import streamlit as st
 from ucbench.errors import UcbenchError
 from ucbench.format import escape
 from ucbench.restricted import MARK
-from ucbench.site import answers_data, answers_view, downloads, links, loading, paging, url
-from ucbench.site.answers_data import KINDS, OUTCOMES
+from ucbench.site import downloads, links, paging, unknown, url
+from ucbench.site.answers import data as answers_data
+from ucbench.site.answers import view as answers_view
+from ucbench.site.answers.data import KINDS, OUTCOMES
 from ucbench.site.component import figure
+from ucbench.site.data import loading
 from ucbench.site.shared import board_or_note, choose_track, done, track_name
 from ucbench.site.url import linked, linked_many, linked_text
 
@@ -36,10 +39,10 @@ if board is None:
 state, told = st.session_state, st.query_params.get("run")
 # A run says which track it is on, when it comes with an address; later the choice of track counts.
 came = told != state.get("url:run") or state.get("page:track") != state.get(url.PAGE)
-unknown = False
+no_such_run = False
 if told and came:
     its_track = answers_data.track_of(board, told)
-    unknown = its_track is None
+    no_such_run = its_track is None
     if its_track and told not in answers_data.sources(board, st.query_params.get("track", "")):
         st.query_params["track"] = its_track
 track = choose_track(board)
@@ -53,7 +56,7 @@ if not runs:
         icon=":material/inventory_2:",
     )
     done()
-if unknown:
+if no_such_run:
     st.warning(
         "The address names a run that is not on this board; here is another.", icon=":material/link_off:"
     )
@@ -61,7 +64,7 @@ if unknown:
 by_run = answers_data.names(board, track, tuple(runs))
 if named := st.query_params.get("model"):
     # Other pages know models by their names, this one by their runs.
-    url.say_unknown("model", [named], "run", by_run[told if told in runs else runs[0]])
+    unknown.say("model", [named], "run", by_run[told if told in runs else runs[0]])
     url.tell("model", None)
 choices = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 with choices:

@@ -8,8 +8,12 @@ import streamlit as st
 
 from ucbench.format import count
 from ucbench.metrics.keys import KEYS
-from ucbench.site import charts, compare_view, downloads, head, links, paging, pairs, tables, url
+from ucbench.site import downloads, links, paging, unknown, url
+from ucbench.site.compare import pairs
+from ucbench.site.compare import view as compare_view
 from ucbench.site.component import figure
+from ucbench.site.figures import charts, tables
+from ucbench.site.serving import head
 from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.url import linked, linked_many
 
@@ -29,7 +33,7 @@ if board is None:
 told = st.query_params.get("runs")
 named = compare_view.wanted(told)
 asked = [run_id for run_id in named if board.row(run_id) is not None]
-url.say_unknown("runs", [run_id for run_id in named if run_id not in asked], "run")
+unknown.say("runs", [run_id for run_id in named if run_id not in asked], "run")
 state = st.session_state
 came = told != state.get("url:runs") or state.get("page:track") != state.get(url.PAGE)
 if came and asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:

@@ -8,9 +8,12 @@ import streamlit as st
 
 from ucbench.errors import StoreError
 from ucbench.restricted import MARK
-from ucbench.site import concept_view, downloads, loading, one_concept, paging
+from ucbench.site import downloads, paging
 from ucbench.site.component import figure
-from ucbench.site.concept_data import catalogue, models
+from ucbench.site.concepts import one_concept
+from ucbench.site.concepts import view as concept_view
+from ucbench.site.concepts.data import catalogue, models
+from ucbench.site.data import loading
 from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.track_views import view
 from ucbench.site.url import linked, linked_many

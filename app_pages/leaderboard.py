@@ -7,9 +7,13 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from ucbench.site import downloads, leaderboard_charts, leaderboard_parts, own_weights, paging, tables, ticked
-from ucbench.site import leaderboard_view as views
+from ucbench.site import downloads, paging
 from ucbench.site.component import figure
+from ucbench.site.figures import tables
+from ucbench.site.leaderboard import charts as leaderboard_charts
+from ucbench.site.leaderboard import own_weights, ticked
+from ucbench.site.leaderboard import parts as leaderboard_parts
+from ucbench.site.leaderboard import view as views
 from ucbench.site.shared import board_or_note, choose_track, done, track_note
 
 st.title("Unsafe in words, safe as an image?", anchor=False)

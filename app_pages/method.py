@@ -7,8 +7,10 @@ import streamlit as st
 from ucbench import taxonomy
 from ucbench.format import fraction, interval
 from ucbench.metrics.keys import KEYS
-from ucbench.site import method_view, tables, worked
 from ucbench.site.component import figure
+from ucbench.site.figures import tables
+from ucbench.site.method import view as method_view
+from ucbench.site.method import worked
 from ucbench.tracks import questions
 from ucbench.tracks.about import ABOUT
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ucbench.site import head, links
+from ucbench.site import links
 from ucbench.site.component import figure
 from ucbench.site.footer import listed
+from ucbench.site.serving import head
 
 st.title("There is no page here", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):

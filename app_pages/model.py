@@ -9,30 +9,22 @@ import streamlit as st
 from ucbench.format import count, escape
 from ucbench.metrics.keys import KEYS
 from ucbench.reproduce import reproduction
-from ucbench.site import (
-    charts,
-    compare_view,
-    downloads,
-    dumbbell_figure,
-    evidence,
-    head,
-    links,
-    model_evidence,
-    model_record,
-    model_runs,
-    model_scores,
-    model_view,
-    paging,
-    pairs,
-    run_files,
-    score_table,
-    svg,
-    tables,
-    tried,
-)
+from ucbench.site import downloads, links, paging
+from ucbench.site.compare import pairs
+from ucbench.site.compare import view as compare_view
 from ucbench.site.component import figure
+from ucbench.site.data import run_files
+from ucbench.site.figures import charts, dumbbell_figure, score_table, svg, tables
+from ucbench.site.model import behind as model_evidence
+from ucbench.site.model import evidence
+from ucbench.site.model import record as model_record
+from ucbench.site.model import runs as model_runs
+from ucbench.site.model import scores as model_scores
+from ucbench.site.model import view as model_view
+from ucbench.site.serving import head
 from ucbench.site.shared import board_or_note, done
 from ucbench.site.track_views import view
+from ucbench.site.trial import tried
 from ucbench.site.url import linked, linked_text
 from ucbench.tracks.about import about
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from ucbench.errors import UcbenchError
-from ucbench.site import queue_view, signin
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
-from ucbench.site.queue_view import ALL, STATES, Listing, Viewer
+from ucbench.site.queue import view as queue_view
+from ucbench.site.queue.view import ALL, STATES, Listing, Viewer
+from ucbench.site.serving import signin
 from ucbench.site.shared import done, no_store
 from ucbench.site.url import linked
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from ucbench.errors import UcbenchError
-from ucbench.site import framed, queue_view, signin, submit_view
 from ucbench.site.component import figure
 from ucbench.site.markdown import plain
+from ucbench.site.queue import submit_view
+from ucbench.site.queue import view as queue_view
+from ucbench.site.queue.submit_view import Submission
+from ucbench.site.serving import framed, signin
 from ucbench.site.shared import done, no_store, track_name
-from ucbench.site.submit_view import Submission
 
 st.title("Submit a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):

@@ -7,11 +7,13 @@ import os
 import streamlit as st
 
 from ucbench.errors import UcbenchError
-from ucbench.site import framed, links, signin, tokens, track_data
+from ucbench.site import links, unknown
 from ucbench.site.component import figure
+from ucbench.site.data import track as track_data
 from ucbench.site.markdown import plain
+from ucbench.site.serving import framed, signin, tokens
 from ucbench.site.trial import ask, here, jobs, models, pictures, providers, view
-from ucbench.site.url import linked, linked_many, linked_text, place
+from ucbench.site.url import linked, linked_many, linked_text
 
 st.title("Try a model", anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
@@ -20,7 +22,7 @@ with st.container(key="lede"), st.container(key="prose_lede"):
         "it read and why. Ask about the same concept :blue[as an image] and :orange[in words]."
     )
 
-place()
+unknown.place()
 known, missing = here.models()
 
 

@@ -34,7 +34,7 @@ def time_scripts(log: Path) -> None:
 def main(which: str, port: int, log: Path) -> None:
     time_scripts(log)
     if which == "ours":
-        from ucbench.site import server
+        from ucbench.site.serving import server
 
         server.serve(port, "127.0.0.1")
     else:

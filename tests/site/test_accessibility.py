@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ucbench import board
-from ucbench.site import head
+from ucbench.site.serving import head
 
 #: A first page waits for the stores, the server and the browser, on a busy machine.
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(900)]

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from ucbench.align import report_record as records
 from ucbench.align.report_record import AlignReport
-from ucbench.site import alignment_charts as charts
-from ucbench.site import alignment_view as view
-from ucbench.site.alignment_charts import Cell, Change, Head, Line, Panel, Spot, Trace
-from ucbench.site.charts import Reading
+from ucbench.site.alignment import charts, view
+from ucbench.site.alignment.charts import Cell, Change, Head, Line, Panel, Spot, Trace
+from ucbench.site.figures.charts import Reading
 
 PAGE = "app_pages/alignment.py"
 App = Callable[..., Any]

@@ -11,7 +11,7 @@ from PIL import Image
 from ucbench.compile import queue
 from ucbench.compile.annotations import Annotations, Vote
 from ucbench.compile.candidates import Candidate
-from ucbench.site import annotate_view as view
+from ucbench.site.annotate import view
 
 
 def test_time_left_is_an_estimate() -> None:

@@ -16,8 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ucbench.site import answers_data, answers_view, board_data, downloads, loading, paging
-from ucbench.site.answers_data import OUTCOMES, Sheet
+from ucbench.site import downloads, paging
+from ucbench.site.answers import data as answers_data
+from ucbench.site.answers import view as answers_view
+from ucbench.site.answers.data import OUTCOMES, Sheet
+from ucbench.site.data import board as board_data
+from ucbench.site.data import loading
 from ucbench.withheld import MARKER
 
 App = Callable[..., Any]

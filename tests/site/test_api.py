@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucbench.record import RunRecord
-from ucbench.site import api, feeds, loading
-from ucbench.site.board_data import LoadedBoard
+from ucbench.site.data import loading
+from ucbench.site.data.board import LoadedBoard
+from ucbench.site.serving import api, feeds
 
 #: One server for this file and the browser tests.
 pytestmark = pytest.mark.xdist_group("browser")
@@ -155,7 +156,7 @@ def test_no_board_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from ucbench.site import server
+    from ucbench.site.serving import server
 
     monkeypatch.setenv("UCBENCH_RESULTS", str(tmp_path))
     monkeypatch.setenv("UCBENCH_RUNS", str(tmp_path))

@@ -14,10 +14,13 @@ from playwright.sync_api import expect
 from ucbench.comparison import Comparison
 from ucbench.metrics.compare import Difference
 from ucbench.metrics.paired import Contrast
-from ucbench.site import compare_view, loading, pairs, score_table, tables
-from ucbench.site.charts import Reading
-from ucbench.site.compare_view import Against, Table
-from ucbench.site.pairs import Compared
+from ucbench.site.compare import pairs
+from ucbench.site.compare import view as compare_view
+from ucbench.site.compare.pairs import Compared
+from ucbench.site.compare.view import Against, Table
+from ucbench.site.data import loading
+from ucbench.site.figures import score_table, tables
+from ucbench.site.figures.charts import Reading
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]

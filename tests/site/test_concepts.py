@@ -17,10 +17,11 @@ from hypothesis.extra.numpy import arrays
 
 from ucbench import board as boards
 from ucbench.format import fraction
-from ucbench.site import hardest, heat, one_concept, spread
-from ucbench.site.charts import IMAGE_AND_TEXT
-from ucbench.site.concept_data import Column
-from ucbench.site.heat import HeatModel, HeatRow, HeatSection
+from ucbench.site.concepts import hardest, one_concept, spread
+from ucbench.site.concepts.data import Column
+from ucbench.site.figures import heat
+from ucbench.site.figures.charts import IMAGE_AND_TEXT
+from ucbench.site.figures.heat import HeatModel, HeatRow, HeatSection
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ucbench.site import theme
-from ucbench.site.heat import Scale, tint
+from ucbench.site.figures.heat import Scale, tint
 
 ROOT = Path(theme.__file__).parents[2]
 CONFIG = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from ucbench import board as boards
 from ucbench.errors import StoreError
-from ucbench.site import downloads, loading
-from ucbench.site.board_data import Breakdowns, LoadedBoard
+from ucbench.site import downloads
+from ucbench.site.data import loading
+from ucbench.site.data.board import Breakdowns, LoadedBoard
 
 WHEN = datetime(2026, 3, 4, tzinfo=UTC)
 ROWS: list[dict[str, Any]] = [

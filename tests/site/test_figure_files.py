@@ -11,12 +11,17 @@ import pytest
 
 from ucbench.metrics.compare import Difference
 from ucbench.metrics.paired import Contrast
-from ucbench.site import compare_view, concept_view, leaderboard_charts, leaderboard_view, loading, svg
-from ucbench.site.charts import Dumbbell, Reading
-from ucbench.site.heat import HeatModel, HeatRow, HeatSection
-from ucbench.site.leaderboard_view import Scope
-from ucbench.site.score_table import Pair
-from ucbench.site.seen_charts import SEEN_JUDGED, Mark, axis
+from ucbench.site.compare import view as compare_view
+from ucbench.site.concepts import view as concept_view
+from ucbench.site.data import loading
+from ucbench.site.figures import svg
+from ucbench.site.figures.charts import Dumbbell, Reading
+from ucbench.site.figures.heat import HeatModel, HeatRow, HeatSection
+from ucbench.site.figures.score_table import Pair
+from ucbench.site.leaderboard import charts as leaderboard_charts
+from ucbench.site.leaderboard import view as leaderboard_view
+from ucbench.site.leaderboard.seen_charts import SEEN_JUDGED, Mark, axis
+from ucbench.site.leaderboard.view import Scope
 from ucbench.site.track_views import view
 
 SVG = "{http://www.w3.org/2000/svg}"

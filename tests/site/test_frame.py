@@ -17,18 +17,11 @@ from ucbench.errors import StoreError
 from ucbench.format import fraction
 from ucbench.metrics.keys import KEYS
 from ucbench.metrics.scores import MACRO, TERMS
-from ucbench.site import (
-    changes,
-    footer,
-    frame,
-    head,
-    links,
-    loading,
-    method_view,
-    preload,
-    preview,
-    worked,
-)
+from ucbench.site import changes, footer, frame, links
+from ucbench.site.data import loading
+from ucbench.site.method import view as method_view
+from ucbench.site.method import worked
+from ucbench.site.serving import head, preload, preview
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ucbench.site import framed
+from ucbench.site.serving import framed
 
 TOKEN = "_streamlit_xsrf=2|a|b|1; Path=/; SameSite=None; Secure"
 IN_A_FRAME = {"sec-fetch-dest": "iframe", "sec-fetch-site": "cross-site"}

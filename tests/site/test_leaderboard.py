@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from ucbench import board as boards
 from ucbench.models.facts import Facts, facts
 from ucbench.record import Engine, Entry
-from ucbench.site import leaderboard_view, loading, own_weights, seen_charts, tables
-from ucbench.site.charts import Reading
 from ucbench.site.columns import BY_KEY
-from ucbench.site.leaderboard_view import Filters, Scope, Table
-from ucbench.site.seen_charts import Mark
+from ucbench.site.data import loading
+from ucbench.site.figures import tables
+from ucbench.site.figures.charts import Reading
+from ucbench.site.leaderboard import own_weights, seen_charts
+from ucbench.site.leaderboard import view as leaderboard_view
+from ucbench.site.leaderboard.seen_charts import Mark
+from ucbench.site.leaderboard.view import Filters, Scope, Table
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -117,7 +120,7 @@ def test_rows_that_were_asked_otherwise_stand_below_under_a_sentence() -> None:
     others = " ".join(shown.groups[1:])
     for words in ("version 0 of the track", "read by the judge contains-1", "Reported in a paper"):
         assert words in others
-    from ucbench.site import leaderboard_parts
+    from ucbench.site.leaderboard import parts as leaderboard_parts
 
     html = leaderboard_parts.rows(
         shown, shown.order("balanced_accuracy"), [BY_KEY["balanced_accuracy"]], [], "balanced_accuracy",
@@ -444,7 +447,7 @@ def test_coverage_says_which_questions_it_leaves_out() -> None:
 
 
 def test_a_thousand_rows_come_fifty_at_a_time() -> None:
-    from ucbench.site import leaderboard_parts
+    from ucbench.site.leaderboard import parts as leaderboard_parts
 
     shown = table(*(row(f"m{n:03}", perception=n / 1000) for n in range(1000)))
     order = shown.order("perception")

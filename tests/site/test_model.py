@@ -15,20 +15,16 @@ import pytest
 from playwright.sync_api import expect
 
 from ucbench.runs import Run
-from ucbench.site import (
-    board_data,
-    loading,
-    model_record,
-    model_runs,
-    model_scores,
-    model_view,
-    run_data,
-    run_files,
-    score_table,
-    tables,
-)
-from ucbench.site.charts import Reading
-from ucbench.site.model_scores import ByConcept
+from ucbench.site.data import board as board_data
+from ucbench.site.data import loading, run_files
+from ucbench.site.data import run as run_data
+from ucbench.site.figures import score_table, tables
+from ucbench.site.figures.charts import Reading
+from ucbench.site.model import record as model_record
+from ucbench.site.model import runs as model_runs
+from ucbench.site.model import scores as model_scores
+from ucbench.site.model import view as model_view
+from ucbench.site.model.scores import ByConcept
 from ucbench.tracks.about import TEST_SPLIT
 from ucbench.withheld import MARKER
 

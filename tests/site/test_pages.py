@@ -198,7 +198,7 @@ def test_a_fault_of_ours_is_a_sentence_and_a_line_in_the_log(
     def broken(_: object) -> str:
         raise ZeroDivisionError("nobody thought of this")
 
-    monkeypatch.setattr("ucbench.site.leaderboard_charts.finding", broken)
+    monkeypatch.setattr("ucbench.site.leaderboard.charts.finding", broken)
     app.run()
     assert not app.exception
     assert [error.value for error in app.error] == [

@@ -18,14 +18,17 @@ from ucbench import board as boards
 from ucbench import format
 from ucbench.errors import StoreError
 from ucbench.runs import Run
-from ucbench.site import charts, concept_data, findings, heat, loading, tables
-from ucbench.site.charts import Dumbbell, Reading
 from ucbench.site.columns import BY_KEY, columns_of, filled, ordered
-from ucbench.site.heat import HeatModel, HeatRow, HeatSection
-from ucbench.site.leaderboard_view import Filters, Scope, Table
-from ucbench.site.loading import Stores
+from ucbench.site.concepts import data as concept_data
+from ucbench.site.data import loading
+from ucbench.site.data.loading import Stores
+from ucbench.site.figures import charts, heat, tables
+from ucbench.site.figures.charts import Dumbbell, Reading
+from ucbench.site.figures.heat import HeatModel, HeatRow, HeatSection
+from ucbench.site.figures.tables import Asked, Drawn
+from ucbench.site.leaderboard import findings
+from ucbench.site.leaderboard.view import Filters, Scope, Table
 from ucbench.site.markdown import plain
-from ucbench.site.tables import Asked, Drawn
 from ucbench.site.track_views import view
 
 COLUMNS = columns_of("pictograms")

@@ -16,7 +16,8 @@ import pytest
 
 from ucbench import board as boards
 from ucbench.hub.store import OfflineError, Store, open_store
-from ucbench.site import loading, published, run_data
+from ucbench.site.data import loading, published
+from ucbench.site.data import run as run_data
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -251,7 +252,7 @@ def test_the_api_tells_the_revision(results: tuple[Store, Path]) -> None:
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from ucbench.site import server
+    from ucbench.site.serving import server
 
     store, _ = results
     look(store)

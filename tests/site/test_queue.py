@@ -16,9 +16,9 @@ from ucbench.errors import StoreError, UcbenchError
 from ucbench.hub.queue import NotYoursError, Queue
 from ucbench.hub.request import Request, new_id
 from ucbench.hub.store import OfflineError, open_store
-from ucbench.site import queue_view
-from ucbench.site.latest import Latest
-from ucbench.site.queue_view import Listing, Viewer
+from ucbench.site.data.latest import Latest
+from ucbench.site.queue import view as queue_view
+from ucbench.site.queue.view import Listing, Viewer
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]

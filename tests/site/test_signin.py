@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ucbench.site import signin
+from ucbench.site.serving import signin
 
 SPACE = {"OAUTH_CLIENT_ID": "client", "OAUTH_CLIENT_SECRET": "much-kept", "SPACE_HOST": "acme-board.hf.space"}
 

@@ -16,8 +16,9 @@ from ucbench.hub.gates.base import Check
 from ucbench.hub.queue import Queue, Quota, QuotaError
 from ucbench.hub.request import Request, new_id
 from ucbench.hub.store import open_store
-from ucbench.site import queue_view, submit_view
-from ucbench.site.submit_view import Pace, Submission, Wish
+from ucbench.site.queue import submit_view
+from ucbench.site.queue import view as queue_view
+from ucbench.site.queue.submit_view import Pace, Submission, Wish
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

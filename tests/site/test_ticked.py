@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucbench import board as boards
-from ucbench.site import leaderboard_parts, ticked
 from ucbench.site.columns import BY_KEY
-from ucbench.site.leaderboard_parts import Chosen
-from ucbench.site.leaderboard_view import Scope, Table
+from ucbench.site.leaderboard import parts as leaderboard_parts
+from ucbench.site.leaderboard import ticked
+from ucbench.site.leaderboard.parts import Chosen
+from ucbench.site.leaderboard.view import Scope, Table
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ucbench.site import signin, tokens
+from ucbench.site.serving import signin, tokens
 
 SECRET = "hf_oauth_" + "kept" * 20
 

@@ -17,13 +17,18 @@ from ucbench.metrics.keys import KEYS
 from ucbench.parity import Pair
 from ucbench.record import Counts, Usage
 from ucbench.runs import Run, find
-from ucbench.site import board_data, evidence, loading, model_record, run_data, tables
-from ucbench.site.charts import Reading
 from ucbench.site.columns import BY_KEY, columns_of
-from ucbench.site.findings import lines, sentence
-from ucbench.site.run_data import Agreement, Audit
+from ucbench.site.data import board as board_data
+from ucbench.site.data import loading
+from ucbench.site.data import run as run_data
+from ucbench.site.data.run import Agreement, Audit
+from ucbench.site.figures import tables
+from ucbench.site.figures.charts import Reading
+from ucbench.site.figures.tables import Drawn
+from ucbench.site.leaderboard.findings import lines, sentence
+from ucbench.site.model import evidence
+from ucbench.site.model import record as model_record
 from ucbench.site.shared import known_tracks, track_name
-from ucbench.site.tables import Drawn
 from ucbench.site.track_views import view
 from ucbench.tracks import registry
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about

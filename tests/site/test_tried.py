@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ucbench.site import tried
+from ucbench.site.trial import tried
 from ucbench.site.trial.models import DEFAULT, Choice
 
 KNOWN = {

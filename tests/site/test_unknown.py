@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from ucbench.site import url
+from ucbench.site import unknown
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
 
 
 def test_the_line_names_a_few_and_is_safe_to_show() -> None:
-    assert url.unknown([], "run") == url.unknown([""], "run") == ""
-    assert "There is no run “zzz” here; it is left out." in url.unknown(["zzz", "zzz"], "run")
-    assert "“a” or “b” here; they are left out." in url.unknown(["a", "b"], "run")
-    assert "“a” or “b” or “c” or 2 more here" in url.unknown(list("abcde"), "run")
-    assert "“&lt;b&gt;” here; “All” is shown instead." in url.unknown(["<b>"], "concept", "All")
-    assert "z" * 61 not in url.unknown(["z" * 99], "run")
+    assert unknown.line([], "run") == unknown.line([""], "run") == ""
+    assert "There is no run “zzz” here; it is left out." in unknown.line(["zzz", "zzz"], "run")
+    assert "“a” or “b” here; they are left out." in unknown.line(["a", "b"], "run")
+    assert "“a” or “b” or “c” or 2 more here" in unknown.line(list("abcde"), "run")
+    assert "“&lt;b&gt;” here; “All” is shown instead." in unknown.line(["<b>"], "concept", "All")
+    assert "z" * 61 not in unknown.line(["z" * 99], "run")
 
 
 @pytest.mark.usefixtures("stores")

@@ -275,7 +275,8 @@ def test_others_are_set_beside_it_on_the_same_items(official: Path, store: Path)
 
 
 def test_the_test_split_is_a_table_of_its_own(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ucbench.site import loading, track_data
+    from ucbench.site.data import loading
+    from ucbench.site.data import track as track_data
 
     wide = {"COLUMNS": "200"}
     shown = CliRunner().invoke(app, ["board", "show", str(store), "--order", "perception"], env=wide)

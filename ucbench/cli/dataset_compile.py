@@ -106,7 +106,7 @@ def annotate(
     Only this machine can reach the tool. Pictures are blurred until you ask for them. Any number of
     annotators can work on the folder at once, each with a command of their own.
     """
-    from ucbench.site import annotate as tool
+    from ucbench.site.annotate import server as tool
 
     tool.serve(folder, annotator, source=source, port=port, pause_every=pause_every)
 

@@ -26,7 +26,7 @@ def site(
 ) -> None:
     """Serve the site: the committed results overlaid with your own runs."""
     from ucbench import home
-    from ucbench.site import server
+    from ucbench.site.serving import server
 
     results = results or home.results()
     os.environ["UCBENCH_RESULTS"], os.environ["UCBENCH_RUNS"] = str(results.resolve()), str(runs.resolve())

@@ -7,8 +7,10 @@ from urllib.parse import unquote, urlsplit
 import streamlit as st
 
 from ucbench.errors import StoreError
-from ucbench.site import footer, head, loading, server
+from ucbench.site import footer
 from ucbench.site.component import figure
+from ucbench.site.data import loading
+from ucbench.site.serving import head, server
 
 _ASTRAY = "astray"
 

@@ -9,10 +9,11 @@ import streamlit as st
 from ucbench.errors import StoreError
 from ucbench.record import Provenance
 from ucbench.restricted import MARK
-from ucbench.site import loading
-from ucbench.site.board_data import LoadedBoard
-from ucbench.site.published import Published
-from ucbench.site.url import linked, place
+from ucbench.site import unknown
+from ucbench.site.data import loading
+from ucbench.site.data.board import LoadedBoard
+from ucbench.site.data.published import Published
+from ucbench.site.url import linked
 from ucbench.tracks.about import ABOUT, TEST_SPLIT, about
 
 PROVENANCES: tuple[Provenance, ...] = ("measured", "self-reported", "imported", "reported")
@@ -49,7 +50,7 @@ def board_or_note(title: str = "") -> LoadedBoard | None:
     if board.source is not None:
         # A snapshot makes room soon; who reads results is left in peace.
         st.fragment(where_from, run_every=5 if board.source.snapshot else 60)(board.source)
-    place()
+    unknown.place()
     return board
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ucbench.format import absent, escape, fraction, model_name
 from ucbench.restricted import MARK
-from ucbench.site.charts import IMAGE_AND_TEXT, End
 from ucbench.site.columns import ABOUT_WHAT, Row
+from ucbench.site.figures.charts import IMAGE_AND_TEXT, End
 
 
 @dataclass(frozen=True, slots=True)

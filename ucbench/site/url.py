@@ -10,17 +10,14 @@ from typing import Any
 
 import streamlit as st
 
-from ucbench.format import escape
-from ucbench.site.component import figure
+from ucbench.site import unknown
 
-#: Where the frame says which page is shown, and where a page has the place for what is unknown to it.
-PAGE, PLACE = "page", "unknown:place"
+#: Where the frame says which page is shown.
+PAGE = "page"
 #: What is remembered of where a visitor was: the page of a choice that goes along, the place in a list.
 _ALONG = ("page:", "paging:")
 #: What an address says where nothing is chosen of several.
 NONE = "none"
-#: Names that are told of those that an address has in vain.
-_FEW = 3
 
 
 def linked(
@@ -45,7 +42,7 @@ def linked(
     told, came_from, arrived = st.query_params.get(key), state.get(f"page:{key}"), _arrived(key)
     if told is not None and told not in options:
         named = rest.get("format_func", str)(default) if default is not None else None
-        say_unknown(key, [told], label.lower() if what is None else what, named)
+        unknown.say(key, [told], label.lower() if what is None else what, named)
     # Whoever has the default keeps it when it becomes another one.
     other_default = told is None and state.get(seen) is None and state.get(before, default) != default
     state[before] = default
@@ -83,7 +80,7 @@ def linked_many(
     told, before = st.query_params.get(key), f"default:{key}"
     if told not in (None, NONE):
         named = [one for one in told.split(",") if one not in known]
-        say_unknown(key, named, label.lower() if what is None else what)
+        unknown.say(key, named, label.lower() if what is None else what)
     other_default = told is None and state.get(before) not in (None, tuple(default))
     state[before] = tuple(default)
     if _arrived(key) or key not in state or told != state.get(seen) or other_default:
@@ -160,37 +157,6 @@ def _share(told: str | None, step: float) -> float:
     except ValueError:
         return 0.0
     return round(round(value / step) * step, 6) if 0 <= value <= 1 else 0.0
-
-
-def place() -> None:
-    """From here on the page has this place for lines on what its address names in vain."""
-    st.session_state[PLACE] = st.container(gap=None)
-
-
-def unknown(told: Sequence[str], what: str, instead: str | None = None) -> str:
-    """The line on names in an address that stand for nothing, as HTML; empty where there are none.
-
-    `instead` is the name of what is chosen in place of one; without it, it is left out.
-    """
-    names = [f"“{name[:60]}”" for name in dict.fromkeys(told) if name]
-    if not names:
-        return ""
-    more = [f"{len(names) - _FEW} more"] if len(names) > _FEW else []
-    if instead is not None:
-        rest = f"“{instead}” is shown instead"
-    else:
-        rest = "it is left out" if len(names) == 1 else "they are left out"
-    said = f"There is no {what} {' or '.join([*names[:_FEW], *more])} here; {rest}."
-    return f'<p class="quiet">{escape(said)}</p>'
-
-
-def say_unknown(key: str, told: Sequence[str], what: str, instead: str | None = None) -> None:
-    """Say on the page that its address names something that is not there, before it is dropped."""
-    said = unknown(told, what, instead) if what else ""
-    if not said:
-        return
-    with st.session_state.get(PLACE) or st.container():
-        figure(said, key=f"unknown_{key}")
 
 
 def tell(key: str, wanted: str | None) -> None:

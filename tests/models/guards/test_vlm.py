@@ -22,8 +22,8 @@ from ucbench.models.base import Batch, OutOfMemoryError
 from ucbench.models.guards.vlm import GuardVLM, served, wrap
 from ucbench.record import Decoding
 from ucbench.runs import Run
-from ucbench.site import tables
 from ucbench.site.columns import columns_of
+from ucbench.site.figures import tables
 from ucbench.tracks import registry as tracks
 from ucbench.types import Answer, Question, Sample
 from ucbench.verify import verify

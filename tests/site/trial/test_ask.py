@@ -10,7 +10,7 @@ from PIL import Image
 
 from ucbench.errors import UcbenchError
 from ucbench.judges.rules import RulesJudge
-from ucbench.site import tables
+from ucbench.site.figures import tables
 from ucbench.site.trial import ask, pictures
 from ucbench.site.trial.ask import Told
 from ucbench.types import NA, SAFE, UNSAFE, Verdict

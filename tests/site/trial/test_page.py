@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ucbench.site import loading
+from ucbench.site.data import loading
 from ucbench.site.trial import here, providers
 from ucbench.site.trial.jobs import Desk
 from ucbench.site.trial.models import DEFAULT, Choice
@@ -211,7 +211,7 @@ def test_home_is_this_machine_asked_by_its_name(
 ) -> None:
     from streamlit.runtime.context import ContextProxy
 
-    from ucbench.site import signin
+    from ucbench.site.serving import signin
 
     monkeypatch.setattr(ContextProxy, "headers", property(lambda _: headers))
     assert signin.at_home() is home

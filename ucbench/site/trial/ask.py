@@ -10,7 +10,7 @@ from ucbench.errors import UcbenchError
 from ucbench.format import fraction
 from ucbench.judges.base import Item
 from ucbench.judges.thinking import strip_thinking
-from ucbench.site import tables
+from ucbench.site.figures import tables
 from ucbench.site.trial.pictures import Subject
 from ucbench.tracks import questions as stimuli
 from ucbench.types import NA, SAFE, UNSAFE, Kind, Verdict

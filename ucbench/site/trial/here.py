@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from ucbench.errors import StoreError
-from ucbench.site import loading, signin, tokens
 from ucbench.site.component import figure
+from ucbench.site.data import loading
+from ucbench.site.serving import signin, tokens
 from ucbench.site.trial import models as known_models
 from ucbench.site.trial import pictures, view
 from ucbench.site.trial.ask import Ask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ucbench.format import concept_title, escape
-from ucbench.site import tables
+from ucbench.site.figures import tables
 from ucbench.site.trial import ask as asking
 from ucbench.site.trial.ask import Ask, Told
 from ucbench.site.trial.jobs import Job, Part

@@ -1,0 +1,1 @@
+"""The answers behind the scores."""

@@ -1,0 +1,1 @@
+"""The pages of concepts: all of them, and one."""

@@ -1,0 +1,1 @@
+"""Tables and figures as HTML or SVG, built by pure functions."""

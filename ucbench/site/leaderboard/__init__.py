@@ -1,0 +1,1 @@
+"""The leaderboard: rows chosen, ordered, ticked and drawn."""

@@ -1,0 +1,1 @@
+"""Submissions, and what became of them."""

@@ -1,0 +1,1 @@
+"""What is sent beside the pages: the application, its routes, heads of pages, signing in."""
