@@ -155,7 +155,7 @@ def test_the_service_goes_down_and_comes_back(chat_server: Callable[..., Any], t
         evaluate(load(server, concurrency=4), tmp_path, 10)
     assert server.outcomes["ok"] == 41
     assert server.requests < 41 + 5 * (3 + 2) * 4 + 8, "it gave up soon"
-    server._script.clear()
+    server.recover()
     _, answers = evaluate(load(server, concurrency=4), tmp_path, 10)
     assert answers["error"].isna().all()
     assert list(server.doubled.values()) == [2], "only the first request was made twice"
@@ -237,7 +237,7 @@ def test_tokens_and_cost_of_a_run_that_was_interrupted(
     undisturbed, answers = evaluate(load(whole, prices=prices), tmp_path / "a", 5)
     with pytest.raises(failures.DeniedError):
         evaluate(load(part, prices=prices), tmp_path / "b", 5)
-    part._script.clear()
+    part.recover()
     record, _ = evaluate(load(part, prices=prices), tmp_path / "b", 5)
     assert record.usage == undisturbed.usage
     assert record.usage
