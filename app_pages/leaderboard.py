@@ -16,13 +16,9 @@ from ucbench.site.leaderboard import parts as leaderboard_parts
 from ucbench.site.leaderboard import view as views
 from ucbench.site.shared import board_or_note, choose_track, done, track_note
 
-st.title("Unsafe in words, safe as an image?", anchor=False)
+st.title(leaderboard_parts.TITLE, anchor=False)
 with st.container(key="lede"), st.container(key="prose_lede"):
-    st.markdown(
-        "Vision-language models object when an unsafe concept is named :orange[in words]. "
-        "ucbench measures whether they still object when they are shown it :blue[as an image], "
-        "for 75 concepts. A model to rely on says no to both."
-    )
+    st.markdown(leaderboard_parts.LEDE)
 
 board = board_or_note()
 if board is None:

@@ -400,7 +400,7 @@ def new_port() -> Callable[[], int]:
 def serving(folder: Path, environment: dict[str, str], port: int | None = None) -> Iterator[str]:
     """The site, served by its own server in a process of its own; its log is `folder/log`."""
     port = port or free_port()
-    command = f"from ucbench.site import server; server.serve({port}, '127.0.0.1')"
+    command = f"from ucbench.site.serving import server; server.serve({port}, '127.0.0.1')"
     log = (folder / "log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-c", command], cwd=folder, env=os.environ | environment, stdout=log,
@@ -431,7 +431,7 @@ def site_url(
     environment = {"UCBENCH_RESULTS": str(site_store), "UCBENCH_RUNS": str(folder / "runs")}
 
     def command(port: int) -> list[str]:
-        code = f"from ucbench.site import server; server.serve({port}, '127.0.0.1')"
+        code = f"from ucbench.site.serving import server; server.serve({port}, '127.0.0.1')"
         return [sys.executable, "-c", code]
 
     return f"http://127.0.0.1:{launch(command, environment, folder).port}"

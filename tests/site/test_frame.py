@@ -30,7 +30,7 @@ Figures = Callable[[Any], dict[str, str]]
 def test_every_page_has_a_file_a_title_and_a_sentence() -> None:
     pages = {**head.PAGES, **head.HIDDEN}
     assert set(pages) == set(links.PAGES)
-    root = Path(head.__file__).parents[2]
+    root = Path(head.__file__).parents[3]
     assert all((root / file).is_file() for file in links.PAGES.values())
     assert len({about.title for about in pages.values()}) == len(pages)
     assert all(50 <= len(pages[address].description) <= 160 for address in ("", "concepts", "method"))

@@ -392,7 +392,7 @@ def test_a_board_built_anew_is_read_anew(site_store: Path) -> None:
 def test_an_address_that_cannot_be_served_is_one_sentence(host: str, tmp_path: Path) -> None:
     # In a process of its own: a server leaves its settings behind.
     command = (
-        "from ucbench.errors import UcbenchError\nfrom ucbench.site import server\n"
+        "from ucbench.errors import UcbenchError\nfrom ucbench.site.serving import server\n"
         f"try:\n    server.serve(8655, {host!r})\nexcept UcbenchError as error:\n    print('said:', error)"
     )
     done = subprocess.run(

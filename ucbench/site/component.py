@@ -8,16 +8,11 @@ in a shadow root that knows the theme's colours. Those functions escape all outs
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 
 import streamlit as st
 
 from ucbench.site import links
-
-
-def _static(name: str) -> str:
-    return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
-
+from ucbench.site.assets import static
 
 #: One sheet for all figures, and one for each part that has many rules of its own.
 _SHEETS = (
@@ -34,15 +29,15 @@ _SHEETS = (
 _mount = st.components.v2.component(
     "ucbench_figure",
     html='<div class="uc"></div>\n<!-- filled by figure.js -->',
-    js=_static("figure.js"),
+    js=static("figure.js"),
 )
 # Streamlit sends an element's rules with every element: the figures of a page share one copy.
 _sheet = st.components.v2.component(
     "ucbench_sheet",
     html='<div class="uc" hidden><i></i></div>',  # for whoever waits until all figures are filled
-    js=_static("sheet.js"),
+    js=static("sheet.js"),
 )
-_RULES = "".join(map(_static, _SHEETS))
+_RULES = "".join(map(static, _SHEETS))
 
 
 def sheet() -> None:

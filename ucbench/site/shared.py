@@ -114,12 +114,16 @@ def choose_track(board: LoadedBoard) -> str:
     return chosen or known[0]
 
 
-def track_note(track: str) -> None:
+def track_words(track: str) -> str:
     """What must be known before reading a figure of this track: what is asked, of what, what it means."""
     name, mark, _ = track.partition(MARK)
     told = about(name)
     sentences = [told.asks, told.access, told.means, TEST_SPLIT if mark else ""]
-    note = " ".join(sentence for sentence in sentences if sentence)
-    if note:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def track_note(track: str) -> None:
+    """The same on the page."""
+    if note := track_words(track):
         with st.container(key="prose_track"):
             st.caption(note)

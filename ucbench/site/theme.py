@@ -83,8 +83,12 @@ STYLE = """<style>
 
 
 def wordmark(theme: str | None) -> str:
-    """The name with its sign, a dumbbell of image and text, as SVG."""
-    ink, image, text = WORDMARK_COLOURS["dark" if theme == "dark" else "light"]
+    """The name with its sign, a dumbbell of image and text, as SVG in the colours of a theme."""
+    return wordmark_in(*WORDMARK_COLOURS["dark" if theme == "dark" else "light"])
+
+
+def wordmark_in(ink: str, image: str, text: str) -> str:
+    """The same in other colours, as CSS writes them."""
     strokes = "".join(f'<path d="{path}"/>' for path in _LETTERS)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="132" height="22" viewBox="0 0 132 22">'

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 
 import streamlit as st
 
@@ -21,6 +20,7 @@ from ucbench.errors import BadImageError, StoreError
 from ucbench.site import theme
 from ucbench.site.annotate import view
 from ucbench.site.annotate.server import Settings
+from ucbench.site.assets import static
 from ucbench.site.markdown import plain
 
 _DECISIONS: dict[str, Decision] = {"yes": "yes", "no": "no", "skip": "skip", "withhold": "withhold"}
@@ -34,15 +34,11 @@ _WIDTH = 880
 _STYLE = f"<style>.stAppHeader > div {{ max-width: calc({_WIDTH}px + 2rem) !important; }}</style>"
 
 
-def _static(name: str) -> str:
-    return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
-
-
 _look = st.components.v2.component(
     "ucbench_annotate",
     html='<div class="look"></div>\n<!-- filled by annotate.js -->',
-    css=_static("annotate.css"),
-    js=_static("annotate.js"),
+    css=static("annotate.css"),
+    js=static("annotate.js"),
 )
 
 

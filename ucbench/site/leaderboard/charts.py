@@ -29,11 +29,12 @@ MOST_LINES = 12
 
 def finding(shown: Table) -> None:
     """What the rows say, in a sentence or two."""
-    figure(_finding(shown), key="finding")
+    figure(finding_of(shown), key="finding")
 
 
 @lru_cache(maxsize=64)
-def _finding(shown: Table) -> str:
+def finding_of(shown: Table) -> str:
+    """The same as HTML."""
     category = shown.scope.category
     led = "the board" if category is None else f"in {category_of(category).name}"
     return findings.sentence(_comparable(shown), view(shown.scope.track), led)
@@ -71,10 +72,7 @@ def charts(board: LoadedBoard, shown: Table) -> None:
     if chosen == "seen":
         _score_against_score(board, shown, scores)
         return
-    for place, chart in enumerate(view(shown.scope.track).charts):
-        html, n = _dumbbells(shown, chart)
-        if not html:
-            continue
+    for place, (chart, html, n) in enumerate(dumbbells(shown)):
         st.header(chart.title, anchor=False)
         figure(html, key=f"dumbbells_{place}" if place else "dumbbells")
         if n > MOST_LINES:
@@ -122,19 +120,22 @@ def _lines(shown: Table, chart: Chart) -> list[drawings.Dumbbell]:
 
 
 @lru_cache(maxsize=64)
-def _dumbbells(shown: Table, chart: Chart) -> tuple[str, int]:
-    lines = _lines(shown, chart)
-    if not lines:
-        return "", 0
-    first = lines[:MOST_LINES]
-    html = drawings.dumbbells(
-        first,
-        axis=f"{chart.axis}; {findings.bars(first)}",
-        label=f"{chart.title} By model",
-        ends=chart.ends,
-        between=chart.between,
-    )
-    return html, len(lines)
+def dumbbells(shown: Table) -> tuple[tuple[Chart, str, int], ...]:
+    """The charts of the track that have a line: each as HTML, and of how many models it is."""
+    found = []
+    for chart in view(shown.scope.track).charts:
+        if not (lines := _lines(shown, chart)):
+            continue
+        first = lines[:MOST_LINES]
+        html = drawings.dumbbells(
+            first,
+            axis=f"{chart.axis}; {findings.bars(first)}",
+            label=f"{chart.title} By model",
+            ends=chart.ends,
+            between=chart.between,
+        )
+        found.append((chart, html, len(lines)))
+    return tuple(found)
 
 
 def _dumbbells_svg(board: LoadedBoard, shown: Table, chart: Chart) -> str:

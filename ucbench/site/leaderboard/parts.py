@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+TITLE = "Unsafe in words, safe as an image?"
+#: What this is, in Streamlit's Markdown.
+LEDE = (
+    "Vision-language models object when an unsafe concept is named :orange[in words]. "
+    "ucbench measures whether they still object when they are shown it :blue[as an image], "
+    "for 75 concepts. A model to rely on says no to both."
+)
 #: Rows on a page of the table.
 PAGE = 50
 _ALL = "all"
@@ -68,8 +75,8 @@ def choose_scoring(track: str) -> bool:
     return chosen == "strict"
 
 
-def scope_note(board: LoadedBoard, shown: Table) -> None:
-    """Which version of what this is, what the scoring means, for which concepts the figures hold."""
+def scope_words(board: LoadedBoard, shown: Table) -> str:
+    """Which version of what this is, what the scoring means, for which concepts the figures hold, as HTML."""
     scope = shown.scope
     versions = [row for row, group in zip(shown.rows, shown.group, strict=True) if not group]
     version = next((row["track_version"] for row in versions if not absent(row.get("track_version"))), "")
@@ -79,10 +86,15 @@ def scope_note(board: LoadedBoard, shown: Table) -> None:
         f"benchmark {suites}" if (suites := _suite(board, scope)) else "",
         f"results as of {as_of}" if as_of else "",
     ]
+    notes = [f"{' · '.join(part for part in said if part)}.", _scoring_note(shown)]
+    notes.append(_category_note(board, shown))
+    return drawings.note(" ".join(note for note in notes if note))
+
+
+def scope_note(board: LoadedBoard, shown: Table) -> None:
+    """The same on the page."""
     with st.container(key="prose_scope"):
-        notes = [f"{' · '.join(part for part in said if part)}.", _scoring_note(shown)]
-        notes.append(_category_note(board, shown))
-        figure(drawings.note(" ".join(note for note in notes if note)), key="scope")
+        figure(scope_words(board, shown), key="scope")
 
 
 def _suite(board: LoadedBoard, scope: Scope) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from ucbench import taxonomy
 from ucbench.format import escape
 from ucbench.site import theme
-from ucbench.site.serving import preload
+from ucbench.site.assets import static
+from ucbench.site.serving import preload, prerender
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -94,11 +95,6 @@ def subject(address: str, query: Mapping[str, str]) -> str:
 
 
 @cache
-def _static(name: str) -> str:
-    return files("ucbench.site").joinpath("static", name).read_text(encoding="utf-8")
-
-
-@cache
 def _index() -> str:
     return files("streamlit").joinpath("static", "index.html").read_text(encoding="utf-8")
 
@@ -121,26 +117,30 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
         '<meta name="twitter:card" content="summary_large_image">'
         f'<link rel="alternate" type="application/rss+xml" title="{NAME}" href="{site}/feed.xml">'
         f'<link rel="alternate" type="application/feed+json" title="{NAME}" href="{site}/feed.json">'
-        f"<style>{_static('waiting.css')}</style><script>{_static('waiting.js')}</script>"
+        f"<style>{prerender.font(_index())}{static('waiting.css')}</style><script>{static('waiting.js')}</script>"
         f"{preload.links()}"
     )
     if about is MISSING:
         head += '<meta name="robots" content="noindex">'
+    sent = "" if address else prerender.leaderboard(query)
     words = (
-        f"<noscript><h1>{named}</h1><p>{described}</p><p>The pages need JavaScript. The numbers are at "
-        '<a href="api/v1/board.json">api/v1/board.json</a>.</p></noscript>'
+        f"<noscript>{'' if sent else f'<h1>{named}</h1><p>{described}</p>'}<p>The pages need JavaScript. "
+        'The numbers are at <a href="api/v1/board.json">api/v1/board.json</a>.</p></noscript>'
     )
     page = re.sub(r"<title>.*?</title>", lambda _: head, _index(), count=1, flags=re.DOTALL)
     page = re.sub(r"<noscript>.*?</noscript>", lambda _: words, page, count=1, flags=re.DOTALL)
     # Streamlit adds its rules to the head as it goes: ours stand after them, in the body.
-    return page.replace('<div id="root">', f'{theme.STYLE}{_SKIP}{_WAITING}<div id="root">', 1)
+    return page.replace('<div id="root">', f'{theme.STYLE}{_SKIP}{_waiting(sent)}<div id="root">', 1)
 
 
 #: The first thing that the Tab key reaches; `CONTENT` marks where it leads.
 _SKIP = '<a class="skip" href="#main-content">Skip to the content</a>'
 CONTENT = '<span id="main-content" tabindex="-1"></span>'
-#: What is seen until the page is drawn.
-_WAITING = f'<div class="waiting" role="status"><span>Loading</span>{"<i></i>" * 8}</div>'
+
+
+def _waiting(sent: str) -> str:
+    """What is seen until the page is drawn: the page as it is sent, or bars."""
+    return f'<div class="waiting"><span role="status">Loading</span>{sent or "<i></i>" * 8}</div>'
 
 
 def home(request: Request) -> str:
@@ -180,6 +180,8 @@ def beneath(request: Request) -> Response:
 
 def routes() -> list[BaseRoute]:
     """The routes of pages. They let pass files and the way back from signing in: Streamlit's."""
+    from starlette.middleware import Middleware
+    from starlette.middleware.gzip import GZipMiddleware
     from starlette.routing import Match, Route
     from starlette.types import Scope
 
@@ -194,9 +196,10 @@ def routes() -> list[BaseRoute]:
                 theirs = address not in {**PAGES, **HIDDEN} or not child["path_params"]["rest"]
             return (Match.NONE, {}) if theirs else (match, child)
 
+    packed = Middleware(GZipMiddleware)
     return [
         Route("/preview.png", preview),
-        Page("/", page),
-        Page("/{address}", page),
+        Page("/", page, middleware=[packed]),
+        Page("/{address}", page, middleware=[packed]),
         Page("/{address}/{rest:path}", beneath),
     ]

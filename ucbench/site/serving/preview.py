@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ucbench.errors import StoreError
 from ucbench.format import absent, fraction
+from ucbench.site.leaderboard.parts import TITLE
 from ucbench.site.theme import WORDMARK_COLOURS
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ SIZE = (1200, 630)
 #: So many models are shown, and so many letters of a name.
 MOST, LETTERS = 4, 34
 _LEFT, _RIGHT, _TOP, _STEP = 520, 1120, 300, 74
-_QUESTION = "Unsafe in words, safe as an image?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def draw(lines: Sequence[Line]) -> bytes:
 
     marks(96, 100, 160, 17)
     write((204, 96), "ucbench", 52, ink)
-    write((80, 196), _QUESTION, 54, ink)
+    write((80, 196), TITLE, 54, ink)
     for place, line in enumerate(lines[:MOST]):
         y = _TOP + place * _STEP
         name = line.name if len(line.name) <= LETTERS else f"{line.name[: LETTERS - 1]}…"

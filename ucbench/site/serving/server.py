@@ -43,7 +43,7 @@ def application(port: int = 8501) -> App:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ucbench.site.serving import framed, head, signin, tokens
+    from ucbench.site.serving import framed, head, packed, signin, tokens
 
     global _served
     if not APP.is_file():
@@ -56,6 +56,7 @@ def application(port: int = 8501) -> App:
         middleware=[
             Middleware(signin.BackToPage),
             Middleware(tokens.TokensStay),
+            Middleware(packed.Packed),
             *([Middleware(framed.Framed)] if framed.on_a_space(os.environ) else []),
         ],
         on_script_error=say_so,

@@ -11,10 +11,18 @@
       && !document.querySelector("[data-testid=stSkeleton]")
       && figures.every(filled)
   }
+  // What a visitor chose in the menu, in place of the system's colours.
+  try {
+    const key = Object.keys(localStorage).find((one) => one.startsWith(`stActiveTheme-${location.pathname}-v`))
+    const theme = { '"Light"': "as-light", '"Dark"': "as-dark" }[localStorage.getItem(key)]
+    if (theme) page.classList.add(theme)
+  } catch {} // a frame without storage
   let height = 0
   let since = 0
   const look = () => {
     const now = performance.now()
+    // Its choices do nothing yet. Without scripts its links lead to their pages.
+    document.querySelector(".sent")?.setAttribute("inert", "")
     const tall = whole() ? document.querySelector(".stMainBlockContainer").offsetHeight : 0
     if (tall !== height) [height, since] = [tall, now]
     const held = height && now - since > 80
