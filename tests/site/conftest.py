@@ -541,7 +541,8 @@ def eventually() -> Callable[[Callable[[], None]], None]:
 
 
 def settle(page: Any) -> None:
-    """Wait until the page has run and nothing is a placeholder any more."""
+    """Wait until the page has run, stands in place of the one sent, and nothing is a placeholder any more."""
     page.wait_for_selector("h1")
+    page.wait_for_function("!document.querySelector('.waiting')")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")

@@ -232,7 +232,8 @@ def test_few_revisions_are_kept(results: tuple[Store, Path]) -> None:
 def test_what_a_killed_site_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     living = published._own_folder()
-    code = "import os; from ucbench.site.data import published as p; print(p._own_folder()); os.kill(os.getpid(), 9)"
+    code = "import os; from ucbench.site.data.published import _own_folder; print(_own_folder()); "
+    code += "os.kill(os.getpid(), 9)"
     told = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"TMPDIR": str(tmp_path)},

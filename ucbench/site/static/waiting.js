@@ -21,7 +21,7 @@
   let since = 0
   const look = () => {
     const now = performance.now()
-    // Its choices do nothing yet. Without scripts its links lead to their pages.
+    // What was sent cannot be used any more, and its choices never could.
     document.querySelector(".sent")?.setAttribute("inert", "")
     const tall = whole() ? document.querySelector(".stMainBlockContainer").offsetHeight : 0
     if (tall !== height) [height, since] = [tall, now]
@@ -29,6 +29,7 @@
     if (held || now > until) {
       page.dataset.drawn = held ? "whole" : "in part"
       page.classList.add("drawn")
+      document.querySelector(".waiting")?.remove()
     } else setTimeout(look, 16) // a tab behind others draws no frames
   }
   look()
