@@ -64,9 +64,14 @@ def choose_category(board: LoadedBoard, track: str) -> str | None:
     return None if chosen in (None, _ALL) else chosen
 
 
+def both_ways(track: str) -> bool:
+    """Whether a track has scores that are known both ways, the paper's and strictly."""
+    return bool(set(_BOTH_WAYS) & set(about(track.partition(MARK)[0]).scores))
+
+
 def choose_scoring(track: str) -> bool:
     """Whether a question without an answer counts as wrong, where that can be chosen."""
-    if not set(_BOTH_WAYS) & set(about(track.partition(MARK)[0]).scores):
+    if not both_ways(track):
         return False
     chosen = linked(
         st.segmented_control, "Scoring", ["paper", "strict"], key="scoring", default="paper", required=True,

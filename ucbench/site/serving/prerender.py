@@ -72,7 +72,8 @@ def _of(board: LoadedBoard, track: str) -> str:
     sent = [
         f'<div class="sign">{_SIGN}</div><nav aria-label="Pages">{_pages()}</nav>',
         f'<h1>{escape(parts.TITLE)}</h1><p class="lede">{lede}</p>',
-        f'<div class="choices">{"<i></i>" * 3}</div><p class="about">{escape(track_words(track))}</p>',
+        f'<div class="choices">{_choices(board, track)}</div>',
+        f'<p class="about">{escape(track_words(track))}</p>',
         parts.scope_words(board, shown),
         charts.finding_of(shown),
         '<div class="room"></div>',
@@ -87,6 +88,17 @@ def _of(board: LoadedBoard, track: str) -> str:
         f'<div class="sent"><template shadowrootmode="open"><style>{_rules()}</style>'
         f'<div class="uc">{"".join(sent)}</div></template></div>'
     )
+
+
+def _choices(board: LoadedBoard, track: str) -> str:
+    """A frame for each choice of what is shown; those with a name above it are `named`."""
+    from ucbench.site.leaderboard.parts import both_ways
+    from ucbench.site.leaderboard.view import categories
+    from ucbench.site.shared import SIDE_BY_SIDE, known_tracks
+
+    named = [len(known_tracks(board)) > SIDE_BY_SIDE]
+    named += [True for there in (categories(board, track), both_ways(track)) if there]
+    return "".join('<i class="named"></i>' if one else "<i></i>" for one in named)
 
 
 @cache
