@@ -13,6 +13,7 @@ from ucbench.site.compare import pairs
 from ucbench.site.compare import view as compare_view
 from ucbench.site.component import figure
 from ucbench.site.figures import charts, tables
+from ucbench.site.leaderboard import parts as leaderboard_parts
 from ucbench.site.serving import head
 from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.url import linked, linked_many
@@ -39,7 +40,9 @@ came = told != state.get("url:runs") or state.get("page:track") != state.get(url
 if came and asked and "track" not in st.query_params and (known := board.row(asked[0])) is not None:
     # The address of a comparison need not say the track: its models do.
     st.query_params["track"] = pairs.split_mark(known)
-track = choose_track(board)
+with st.container(key="scope_choices", horizontal=True, vertical_alignment="bottom", gap="small"):
+    track = choose_track(board)
+    category = leaderboard_parts.choose_category(board, track)
 track_note(track)
 choices = compare_view.choices(board, track)
 if not choices:
@@ -59,7 +62,9 @@ chosen = linked_many(
     st.multiselect, "Models", list(choices), key="runs", format_func=choices.__getitem__, what="",
     max_selections=compare_view.MOST, placeholder="Find models by their names", select_all=False,
 )  # fmt: skip
-rows = [row for row in map(board.row, chosen) if row is not None]
+rows = compare_view.rows(board, track, category, chosen)
+if len(rows) < len(chosen):
+    st.caption("Models without scores by category are left out.")
 if len(rows) < compare_view.FEWEST:
     first_two = list(choices)[: compare_view.FEWEST]
     st.info(
@@ -83,7 +88,7 @@ def set_against(what: str) -> None:
         st.session_state["runs"] = [run_id, *(other for other in chosen if other != run_id)]
 
 
-table = compare_view.table_of(rows)
+table = compare_view.table_of(rows, category)
 figure(compare_view.legend(rows, names), key="legend", on_choose=set_against)
 if said := compare_view.sentence(table, names):
     figure(said, key="finding")
@@ -115,7 +120,7 @@ if keys:
     other = next((other for other in table.others if other.letter == letter), None)
     if other is not None:
         total = compare_view.n_concepts(other, key)
-        page = paging.current(total, PER_PAGE, key="page", scope=(*chosen, key, letter))
+        page = paging.current(total, PER_PAGE, key="page", scope=(*chosen, category, key, letter))
         figure(compare_view.concepts(table, other, key, page.slice), key="concepts")
         paging.pager(page, "Concepts", key="concepts")
         figure(

@@ -67,7 +67,7 @@ if len(on_top) + len(order):
 else:
     st.info("No model fits this search and these filters.", icon=":material/filter_alt_off:")
     if mine.runs:
-        bar = ticked.bar(mine.runs, mine.names, track, mine.keep)
+        bar = ticked.bar(mine.runs, mine.names, track, mine.keep, category)
         figure(bar, key="board_bar", on_choose=partial(ticked.press, known=views.run_ids(board, track)))
 downloads.buttons(
     lambda: views.seen(shown, [*on_top.tolist(), *order.tolist()], columns, yours),

@@ -10,8 +10,7 @@ from ucbench.format import count, escape
 from ucbench.metrics.keys import KEYS
 from ucbench.reproduce import reproduction
 from ucbench.site import downloads, links, paging
-from ucbench.site.compare import pairs
-from ucbench.site.compare import view as compare_view
+from ucbench.site.compare import alignment, pairs
 from ucbench.site.component import figure
 from ucbench.site.data import run_files
 from ucbench.site.figures import charts, dumbbell_figure, score_table, svg, tables
@@ -133,7 +132,7 @@ if others:
 
 if base is not None:
     st.header("What changed with alignment?", anchor=False)
-    figure(compare_view.alignment(base, row), key="alignment")
+    figure(alignment.changed(base, row), key="alignment")
 
 if evidence_found.parts and not reported:
     st.header("What became of the questions?", anchor=False)

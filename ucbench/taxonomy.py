@@ -41,6 +41,11 @@ def categories() -> tuple[Category, ...]:
     )
 
 
+def category(id_: str) -> Category:
+    """The category of an id. Raises `StopIteration` for one that is not there."""
+    return next(one for one in categories() if one.id == id_)
+
+
 @cache
 def concepts() -> tuple[Concept, ...]:
     """The 75 unsafe concepts in the paper's order."""

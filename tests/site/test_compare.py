@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from ucbench import taxonomy
 from ucbench.comparison import Comparison
+from ucbench.format import fraction
 from ucbench.metrics.compare import Difference
+from ucbench.metrics.keys import KEYS
 from ucbench.metrics.paired import Contrast
 from ucbench.site.compare import pairs
 from ucbench.site.compare import view as compare_view
@@ -21,6 +24,7 @@ from ucbench.site.compare.view import Against, Table
 from ucbench.site.data import loading
 from ucbench.site.figures import score_table, tables
 from ucbench.site.figures.charts import Reading
+from ucbench.site.leaderboard import view as views
 
 App = Callable[..., Any]
 Figures = Callable[[Any], dict[str, str]]
@@ -107,6 +111,50 @@ def test_two_models_and_a_verdict_for_each_score(
     turned = read_figures(open_app(PAGE, runs=f"{second},{first}"))
     assert re.search(r"Image alignment A \.\d\d B \.\d\d −\.\d\d", words(turned["scores"]))
     assert "acme/sharp-vlm is" in words(turned["finding"])
+
+
+def test_models_are_compared_in_a_category(
+    open_app: App, read_figures: Figures, ids: Callable[..., str]
+) -> None:
+    runs = ids("pictograms", "acme/fair-vlm", "acme/sharp-vlm").split(",")
+    app = open_app(PAGE, runs=",".join(runs), category="hate")
+    shown = {key: words(html) for key, html in read_figures(app).items()}
+    assert app.query_params["category"] == "hate"
+    assert re.match(
+        r"acme/fair-vlm and acme/sharp-vlm (are separable|cannot be told apart) by .* of \d scores on what "
+        r"both were asked about Hate\.",
+        shown["finding"],
+    )
+    assert "All figures are for these concepts, the 10 of Hate." in shown["compared"]
+    assert "the images of each concept are resampled" in shown["compared"]
+    assert "Over-refusal" not in shown["scores"], "no safe image is of this category"
+    # Both were asked everything, so each has its scores of the leaderboard for this category.
+    there = views.table(loading.board(), views.Scope("pictograms", "hate"))
+    for key in ("perception", "image_alignment", "text_alignment"):
+        first, second = (there.rows[there.places[run_id]][key] for run_id in runs)
+        title = KEYS[key].title
+        assert (
+            f"{title} A {fraction(first)} B {fraction(second)} {fraction(second - first, signed=True)}"
+            in (shown["scores"])
+        )
+    inside = {concept.name for concept in taxonomy.category("hate").concepts}
+    html = read_figures(app)["concepts"]
+    assert html.count('scope="row"') == len(inside) == 10
+    assert "Swastika" in html
+    lines = compare_view.rows_of(
+        compare_view.table_of(compare_view.rows(loading.board(), "pictograms", "hate", runs), "hate"),
+        dict.fromkeys(runs, "x"),
+    )
+    assert {line["category"] for line in lines} == {"hate"}
+
+
+def test_what_has_no_scores_by_category_is_left_out(
+    open_app: App, read_figures: Figures, ids: Callable[..., str]
+) -> None:
+    runs = ids("unsafeconcepts", "acme/small-vlm", "acme/large-vlm", "gpt-4-vision-preview")
+    app = open_app(PAGE, runs=runs, category="hate")
+    assert "Models without scores by category are left out." in [one.value for one in app.caption]
+    assert "gpt-4" not in read_figures(app)["legend"]
 
 
 def test_the_track_follows_from_the_models(

@@ -88,6 +88,9 @@ def test_the_bar_leads_to_the_comparison_and_is_there_before() -> None:
     nothing = ticked.bar([], {}, "pictograms", "")
     one = ticked.bar(["a"], names, "pictograms", "")
     two = ticked.bar(["a", "b"], names, "contexts", "top")
+    assert 'href="compare?runs=a%2Cb&amp;category=hate"' in ticked.bar(
+        ["a", "b"], names, "pictograms", "", "hate"
+    )
     assert all('class="chosen' in html for html in (nothing, one, two))
     assert "href" not in nothing + one
     assert 'href="compare?runs=a%2Cb&amp;track=contexts"' in two

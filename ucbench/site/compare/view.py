@@ -21,9 +21,11 @@ from ucbench.site.columns import Row, columns_of, filled
 from ucbench.site.compare import pairs
 from ucbench.site.compare.pairs import Compared
 from ucbench.site.data.board import LoadedBoard
-from ucbench.site.figures import charts, score_table, svg, tables
+from ucbench.site.figures import score_table, svg, tables
 from ucbench.site.figures.charts import Reading, reading
 from ucbench.site.figures.score_table import Pair
+from ucbench.site.leaderboard.view import Scope
+from ucbench.site.leaderboard.view import table as scored
 from ucbench.site.links import link
 from ucbench.site.track_views import view
 from ucbench.tracks.about import about
@@ -31,8 +33,6 @@ from ucbench.tracks.about import about
 FEWEST, MOST = 2, 4
 #: How the page calls the models, the first being the one that the others are set against.
 LETTERS = "ABCD"
-#: So many concepts tell what changed with alignment.
-MOST_CHANGED = 8
 
 
 def labels(rows: Sequence[Row]) -> dict[str, str]:
@@ -73,6 +73,14 @@ def _choices(board: _Board, track: str) -> dict[str, str]:
     return labels(board.board.of_track(track))
 
 
+def rows(board: LoadedBoard, track: str, category: str | None, run_ids: Sequence[str]) -> list[Row]:
+    """The rows of some runs, those that there are; in a category with their scores there."""
+    if category is None:
+        return [row for row in map(board.row, run_ids) if row is not None]
+    shown = scored(board, Scope(track, category))
+    return [shown.rows[shown.places[run_id]] for run_id in run_ids if run_id in shown.places]
+
+
 def wanted(told: str | None) -> list[str]:
     """The run ids of an address, each once."""
     return [run_id for run_id in dict.fromkeys((told or "").split(",")) if run_id]
@@ -80,16 +88,32 @@ def wanted(told: str | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """Another model beside the first."""
+    """Another model beside the first, over everything or in a category."""
 
     letter: str
     row: Row
     told: Compared
+    category: str | None = None
 
     @property
     def scores(self) -> Mapping[str, Contrast]:
         """Its differences to the first; none where they cannot be known."""
-        return {} if self.told.found is None else self.told.found.scores
+        found = self.told.found
+        if found is None:
+            return {}
+        if self.category is None:
+            return found.scores
+        inside = {key: by.get(self.category) for key, by in found.by_category.items()}
+        return {key: contrast for key, contrast in inside.items() if contrast is not None}
+
+    def concepts(self, key: str) -> Mapping[str, Contrast]:
+        """Its differences by concept."""
+        found = self.told.found
+        by_concept = {} if found is None else found.by_concept.get(key, {})
+        if self.category is None:
+            return by_concept
+        inside = {concept.id for concept in taxonomy.category(self.category).concepts}
+        return {name: contrast for name, contrast in by_concept.items() if name in inside}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +124,7 @@ class Table:
     others: tuple[Against, ...]
     keys: tuple[str, ...]
     apart: Mapping[tuple[str, str], bool]
+    category: str | None = None
 
     @property
     def tested(self) -> int:
@@ -107,18 +132,23 @@ class Table:
         return len(self.apart)
 
 
-def table_of(rows: Sequence[Row]) -> Table:
-    """Compare the first of some rows of one track with each of the others."""
+def table_of(rows: Sequence[Row], category: str | None = None) -> Table:
+    """Compare the first of some rows of one track with each of the others.
+
+    In a category the rows are those with the scores there.
+    """
     first, *rest = rows
     others = tuple(
-        Against(letter, row, pairs.compared(first, row))
+        Against(letter, row, pairs.compared(first, row), category)
         for letter, row in zip(LETTERS[1:], rest, strict=False)
     )
     keys = tuple(column.key for column in filled(columns_of(str(first["track"])), rows))
+    if category is not None and (told := {key for other in others for key in other.scores}):
+        keys = tuple(key for key in keys if key in told)
     contrasts = {
         (other.letter, key): other.scores[key] for other in others for key in keys if key in other.scores
     }
-    return Table(first, others, keys, told_apart(contrasts))
+    return Table(first, others, keys, told_apart(contrasts), category)
 
 
 # --- words ---
@@ -129,14 +159,18 @@ def sentence(table: Table, names: Mapping[str, str]) -> str:
     found = [other for other in table.others if other.told.found is not None]
     if not found:
         return ""
-    key = RANK_KEY if any(RANK_KEY in other.scores for other in found) else table.keys[0]
-    first = _name(table.first, names)
+    scored = {key for other in found for key in other.scores}
+    usual = (RANK_KEY,) if table.category is None else _LEADING
+    key = next((one for one in usual if one in scored), table.keys[0])
+    first, within = _name(table.first, names), _within(table)
     if len(table.others) == 1:
         other = found[0]
         told = [place for place in table.apart if place[0] == other.letter]
         separable = sum(table.apart[place] for place in told)
         assert other.told.found is not None
         on = f"the {count(other.told.found.n_questions)} questions that both were asked"
+        if table.category is not None:
+            on = f"what both were asked {within}"
         if not separable:
             return (
                 f'<p class="finding">{first} and {_name(other.row, names)} cannot be told apart by any of '
@@ -160,8 +194,17 @@ def sentence(table: Table, names: Mapping[str, str]) -> str:
             parts.append(f"{_name(other.row, names)} is <b>{by}</b> ahead")
         else:
             parts.append(f"{_name(other.row, names)} is <b>{by}</b> behind")
-    title = escape(KEYS[key].title.lower())
-    return f'<p class="finding">Beside {first}, by {title}: {"; ".join(parts)}.</p>' if parts else ""
+    by = " ".join(part for part in (f"by {escape(KEYS[key].title.lower())}", within) if part)
+    return f'<p class="finding">Beside {first}, {by}: {"; ".join(parts)}.</p>' if parts else ""
+
+
+#: What leads in a category: of ranks there is none by the questions of both.
+_LEADING = ("image_alignment",)
+
+
+def _within(table: Table) -> str:
+    """`about Hate`, where a category is compared; HTML."""
+    return "" if table.category is None else f"about {escape(taxonomy.category(table.category).name)}"
 
 
 def _led(table: Table, other: Against, key: str, names: Mapping[str, str]) -> str:
@@ -217,9 +260,13 @@ def what_was_compared(
                 f"{count(found.asked[1])}: those that both were asked count here."
             )
         told += found.notes
+    if table.category is not None and table.others:
+        here = taxonomy.category(table.category)
+        told.append(f"All figures are for these concepts, the {len(here.concepts)} of {here.name}.")
     if table.tested:
+        what = "whole concepts" if table.category is None else "the images of each concept"
         told.append(
-            f"{minus}, with 95% intervals: whole concepts are resampled, of both models by the same draws. "
+            f"{minus}, with 95% intervals: {what} are resampled, of both models by the same draws. "
             "Separable: more than chance at .05, by Holm's method over the "
             f"{count(table.tested)} differences shown."
         )
@@ -255,7 +302,7 @@ def scores(table: Table, names: Mapping[str, str] | None = None) -> str:
     rows = [table.first, *(other.row for other in table.others)]
     if not any(other.scores for other in table.others):
         return score_table.side_by_side(
-            [(key, [_own(row, key) for row in rows]) for key in table.keys],
+            [(key, [own(row, key) for row in rows]) for key in table.keys],
             heads=LETTERS[: len(rows)],
             caption="Scores of the models side by side",
         )
@@ -278,7 +325,7 @@ def _pairs(table: Table, names: Mapping[str, str]) -> list[Pair]:
         place = -1
         for other in table.others:
             contrast = other.scores.get(key)
-            first, second = _readings(table.first, other.row, key, contrast)
+            first, second = readings(table.first, other.row, key, contrast)
             if several and not second.exists:
                 continue
             place += 1
@@ -305,21 +352,24 @@ def picture(board: LoadedBoard, table: Table, names: Mapping[str, str]) -> str:
     """The differences as an SVG file."""
     several = len(table.others) > 1
     first = names[str(table.first["run_id"])]
+    of = f"track {about(str(table.first['track'])).name}"
+    if table.category is not None:
+        of += f", {taxonomy.category(table.category).name}"
     who = [f"A: {first}", *(f"{other.letter}: {names[str(other.row['run_id'])]}" for other in table.others)]
     return svg.differences(
         _pairs(table, names),
         heads=("Model" if several else "Score", LETTERS[0], "Other" if several else LETTERS[1]),
         title="Do they differ?",
         legend=who,
-        foot=svg.foot(board, [f"track {about(str(table.first['track'])).name}", svg.n_of(len(who), "model")]),
+        foot=svg.foot(board, [of, svg.n_of(len(who), "model")]),
     )
 
 
-def _readings(first: Row, second: Row, key: str, contrast: Contrast | None) -> tuple[Reading, Reading]:
+def readings(first: Row, second: Row, key: str, contrast: Contrast | None) -> tuple[Reading, Reading]:
     """Over the shared questions where those are known, else as the rows have them."""
     if contrast is not None:
         return Reading(contrast.first), Reading(contrast.second)
-    return _own(first, key), _own(second, key)
+    return own(first, key), own(second, key)
 
 
 def _ahead(key: str, contrast: Contrast | None, first: str, second: str) -> str:
@@ -330,14 +380,14 @@ def _ahead(key: str, contrast: Contrast | None, first: str, second: str) -> str:
     return "" if who == "neither" else f"{first if who == 'first' else second} ahead"
 
 
-def _own(row: Row, key: str) -> Reading:
+def own(row: Row, key: str) -> Reading:
+    """A score as its row has it."""
     return reading(*(row.get(f"{key}{part}") for part in ("", "_low", "_high")))
 
 
 def concepts(table: Table, other: Against, key: str, places: slice) -> str:
     """The concepts on which another model differs most from the first, by one score."""
-    assert other.told.found is not None
-    contrasts = other.told.found.by_concept.get(key, {})
+    contrasts = other.concepts(key)
     ordered = furthest(contrasts)
     names = {concept.id: concept for concept in taxonomy.concepts()}
     categories = {category.id: category.name for category in taxonomy.categories()}
@@ -376,7 +426,7 @@ def concepts(table: Table, other: Against, key: str, places: slice) -> str:
 
 def n_concepts(other: Against, key: str) -> int:
     """On how many concepts two models can be compared by a score."""
-    return 0 if other.told.found is None else len(other.told.found.by_concept.get(key, {}))
+    return len(other.concepts(key))
 
 
 def within(table: Table) -> list[str]:
@@ -391,9 +441,10 @@ def rows_of(table: Table, names: Mapping[str, str]) -> list[dict[str, Any]]:
     for other in table.others:
         for key in table.keys:
             contrast = other.scores.get(key)
-            first, second = _readings(table.first, other.row, key, contrast)
+            first, second = readings(table.first, other.row, key, contrast)
             line: dict[str, Any] = {
                 "score": key,
+                **({} if table.category is None else {"category": table.category}),
                 "a": names[str(table.first["run_id"])],
                 "a_run_id": table.first["run_id"],
                 "b": names[str(other.row["run_id"])],
@@ -407,68 +458,3 @@ def rows_of(table: Table, names: Mapping[str, str]) -> list[dict[str, Any]]:
                          "p": difference.p, "separable": table.apart.get((other.letter, key))}  # fmt: skip
             found.append(line)
     return found
-
-
-# --- what changed with alignment ---
-
-
-def alignment(base: Row, row: Row) -> str:
-    """An aligned model beside the one it was made from: every score, and the concepts that changed most."""
-    table = table_of([base, row])
-    other = table.others[0]
-    where = link(tables.name(base), "model", run=str(base["run_id"]))
-    if other.told.found is None:
-        beside = score_table.side_by_side(
-            [(key, [_own(base, key), _own(row, key)]) for key in table.keys],
-            heads=("Before", "After"),
-            caption="Scores before and after alignment",
-        )
-        return f'<p class="quiet">Before is {where}.</p>{beside}{charts.note(other.told.problem)}'
-    lines = []
-    for key in table.keys:
-        contrast = other.scores.get(key)
-        first, second = _readings(base, row, key, contrast)
-        apart = table.apart.get((other.letter, key))
-        who = "" if contrast is None else ahead(key, contrast)
-        better = {"first": "worse", "second": "better"}.get(who, "")
-        aside = "" if contrast or not (first.exists and second.exists) else "not compared"
-        lines.append(Pair(KEYS[key].title, first, second, contrast, apart, key, aside=aside, better=better))
-    html = [
-        f'<p class="quiet">Before is {where}, asked the same questions.</p>',
-        score_table.differences(
-            lines,
-            heads=("Score", "Before", "After"),
-            caption="Scores before and after alignment",
-            end=score_table.widest(lines),
-        ),
-    ]
-    html.append(
-        charts.note(" ".join(what_was_compared(table, "The base", "Differences are after minus before")))
-    )
-    changed = _changed_most(other)
-    if changed:
-        html += [tables.heading("Concepts whose images are judged most differently"), changed]
-    return "".join(html)
-
-
-def _changed_most(other: Against) -> str:
-    assert other.told.found is not None
-    key = "image_alignment"
-    contrasts = other.told.found.by_concept.get(key, {})
-    names = {concept.id: concept_title(concept.name) for concept in taxonomy.concepts()}
-    lines = []
-    for concept_id, contrast in furthest(contrasts)[:MOST_CHANGED]:
-        title = names.get(concept_id, concept_id)
-        where = link(title, "concepts", concept=concept_id, track=pairs.track_query(other.row))
-        lines.append(
-            Pair(title, Reading(contrast.first), Reading(contrast.second), contrast, link=where)
-        )  # fmt: skip
-    if not lines:
-        return ""
-    return score_table.differences(
-        lines,
-        heads=("Concept", "Before", "After"),
-        caption="Concepts by their change in image alignment",
-        end=score_table.widest(lines),
-        last="",
-    )

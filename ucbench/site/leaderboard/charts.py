@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 import streamlit as st
 
+from ucbench import taxonomy
 from ucbench.format import absent, count
 from ucbench.metrics.keys import KEYS
 from ucbench.site import downloads
@@ -20,8 +21,6 @@ from ucbench.site.leaderboard.view import Table
 from ucbench.site.shared import track_name
 from ucbench.site.track_views import Chart, view
 from ucbench.site.url import linked
-from ucbench.taxonomy import Category
-from ucbench.taxonomy import categories as taxonomy
 
 #: Lines in a chart.
 MOST_LINES = 12
@@ -36,13 +35,8 @@ def finding(shown: Table) -> None:
 def finding_of(shown: Table) -> str:
     """The same as HTML."""
     category = shown.scope.category
-    led = "the board" if category is None else f"in {category_of(category).name}"
+    led = "the board" if category is None else f"in {taxonomy.category(category).name}"
     return findings.sentence(_comparable(shown), view(shown.scope.track), led)
-
-
-def category_of(category: str) -> Category:
-    """A category by its id."""
-    return next(one for one in taxonomy() if one.id == category)
 
 
 def _comparable(shown: Table) -> list[Row]:
@@ -157,7 +151,7 @@ def _scope_words(shown: Table) -> str:
     scope = shown.scope
     parts = [
         f"track {track_name(scope.track)}",
-        "" if scope.category is None else category_of(scope.category).name,
+        "" if scope.category is None else taxonomy.category(scope.category).name,
     ]
     return ", ".join([part for part in parts if part] + (["strict scoring"] if scope.strict else []))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from ucbench import taxonomy
 from ucbench.format import absent, count
 from ucbench.restricted import MARK
 from ucbench.site.columns import Column, Fact
@@ -18,7 +19,6 @@ from ucbench.site.data.board import LoadedBoard
 from ucbench.site.figures import charts as drawings
 from ucbench.site.figures import tables
 from ucbench.site.leaderboard import own_weights, ticked
-from ucbench.site.leaderboard.charts import category_of
 from ucbench.site.leaderboard.view import (
     SIZES,
     UNKNOWN,
@@ -126,7 +126,7 @@ def _scoring_note(shown: Table) -> str:
 def _category_note(board: LoadedBoard, shown: Table) -> str:
     if shown.scope.category is None:
         return ""
-    here = category_of(shown.scope.category)
+    here = taxonomy.category(shown.scope.category)
     said = (
         f"All figures are for these concepts, the {len(here.concepts)} of {here.name}, and intervals for "
         "other images of them."
@@ -306,7 +306,10 @@ def _written(
         },
     )
     html = tables.board(found, columns, drawn)
-    return html if mine is None else html + ticked.bar(mine.runs, mine.names, shown.scope.track, mine.keep)
+    if mine is None:
+        return html
+    scope = shown.scope
+    return html + ticked.bar(mine.runs, mine.names, scope.track, mine.keep, scope.category)
 
 
 def _caption(here: int, fitting: int, every: int, named: str) -> str:

@@ -70,7 +70,9 @@ def box(run_id: str, name: str, chosen: Sequence[str]) -> str:
     )
 
 
-def bar(chosen: Sequence[str], names: Mapping[str, str], track: str, keep: Keep) -> str:
+def bar(
+    chosen: Sequence[str], names: Mapping[str, str], track: str, keep: Keep, category: str | None = None
+) -> str:
     """The bar below the board: who is chosen, the way to the comparison, where the rows stand.
 
     It is there without a choice too, so that nothing moves when one is made.
@@ -91,7 +93,7 @@ def bar(chosen: Sequence[str], names: Mapping[str, str], track: str, keep: Keep)
     else:
         lead = links.link(
             f"Compare {count(len(chosen))} models", "compare", style="lead", runs=",".join(chosen),
-            track=None if track == "pictograms" else track,
+            track=None if track == "pictograms" else track, category=category,
         )  # fmt: skip
     keeps = "".join(
         f'<button type="button" data-choose="keep:{one}" aria-pressed="{str(keep == one).lower()}">{words}'
