@@ -14,6 +14,7 @@ from ucbench.site.compare import view as compare_view
 from ucbench.site.component import figure
 from ucbench.site.figures import charts, tables
 from ucbench.site.leaderboard import parts as leaderboard_parts
+from ucbench.site.markdown import plain
 from ucbench.site.serving import head
 from ucbench.site.shared import board_or_note, choose_track, done, track_name, track_note
 from ucbench.site.url import linked, linked_many
@@ -63,17 +64,22 @@ chosen = linked_many(
     max_selections=compare_view.MOST, placeholder="Find models by their names", select_all=False,
 )  # fmt: skip
 rows = compare_view.rows(board, track, category, chosen)
-if len(rows) < len(chosen):
-    st.caption("Models without scores by category are left out.")
+scored = {str(row["run_id"]) for row in rows}
+if without := [choices[run_id] for run_id in chosen if run_id not in scored]:
+    has, verb = ("has", "is") if len(without) == 1 else ("have", "are")
+    st.caption(plain(f"{', '.join(without)} {has} no scores by category and {verb} left out."))
 if len(rows) < compare_view.FEWEST:
     first_two = list(choices)[: compare_view.FEWEST]
-    st.info(
-        "Choose two models or more." if not rows else "Choose another model to set against this one.",
-        icon=":material/balance:",
-    )
-    if len(first_two) == compare_view.FEWEST and not rows:
+    if len(chosen) >= compare_view.FEWEST:
+        missing = "Choose models that have scores by category, or all categories."
+    else:
+        missing = "Choose another model to set against this one." if chosen else "Choose two models or more."
+    st.info(missing, icon=":material/balance:")
+    if len(first_two) == compare_view.FEWEST and not chosen:
         runs = ",".join(first_two)
-        start = links.link("Begin with the first two of the board", "compare", runs=runs, track=track)
+        start = links.link(
+            "Begin with the first two of the board", "compare", runs=runs, track=track, category=category
+        )
         figure(f"<p>{start}</p>", key="begin")
     done()
 
@@ -134,6 +140,6 @@ if keys:
 
 downloads.buttons(
     lambda: compare_view.rows_of(table, names),
-    "ucbench-comparison",
+    "ucbench-comparison" + (f"-{category}" if category else ""),
     svg=partial(compare_view.picture, board, table, names) if said else None,
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -31,8 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     subprocess.run(["git", "clone", "-q", str(ROOT), str(folder / "clone")], check=True)
     sdist = build("sdist", folder / "clone", folder)
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(sdist, folder)
     return build("wheel", folder / sdist.name.removesuffix(".tar.gz"), folder)
 
 

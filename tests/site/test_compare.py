@@ -121,11 +121,13 @@ def test_models_are_compared_in_a_category(
     shown = {key: words(html) for key, html in read_figures(app).items()}
     assert app.query_params["category"] == "hate"
     assert re.match(
-        r"acme/fair-vlm and acme/sharp-vlm (are separable|cannot be told apart) by .* of \d scores on what "
-        r"both were asked about Hate\.",
+        r"acme/fair-vlm and acme/sharp-vlm (are separable|cannot be told apart) by .* of 3 scores that can "
+        r"be tested on what both were asked about Hate\.",
         shown["finding"],
     )
-    assert "All figures are for these concepts, the 10 of Hate." in shown["compared"]
+    assert "All figures are for the 10 concepts of Hate; scores that need safe" in shown["compared"]
+    assert re.search(r"Text alignment A [\d.]+ B [\d.]+ [+−]?\.\d\d not tested", shown["scores"])
+    assert "Not tested: what has no interval." in shown["compared"]
     assert "the images of each concept are resampled" in shown["compared"]
     assert "Over-refusal" not in shown["scores"], "no safe image is of this category"
     # Both were asked everything, so each has its scores of the leaderboard for this category.
@@ -148,13 +150,24 @@ def test_models_are_compared_in_a_category(
     assert {line["category"] for line in lines} == {"hate"}
 
 
-def test_what_has_no_scores_by_category_is_left_out(
+def test_what_has_no_scores_by_category_is_left_out_by_name(
     open_app: App, read_figures: Figures, ids: Callable[..., str]
 ) -> None:
-    runs = ids("unsafeconcepts", "acme/small-vlm", "acme/large-vlm", "gpt-4-vision-preview")
+    few = "Choose models that have scores by category, or all categories."
+    runs = ids("unsafeconcepts", "acme/small-vlm", "gpt-4-vision-preview", "acme/large-vlm")
     app = open_app(PAGE, runs=runs, category="hate")
-    assert "Models without scores by category are left out." in [one.value for one in app.caption]
+    told = [one.value.replace("\\", "") for one in app.caption]
+    assert "gpt-4-vision-preview has no scores by category and is left out." in told
     assert "gpt-4" not in read_figures(app)["legend"]
+    app = open_app(PAGE, runs=",".join(runs.split(",")[:2]), category="hate")
+    assert few in [one.value for one in app.info]
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_category_that_a_track_has_not_is_said_and_dropped(open_app: App, read_figures: Figures) -> None:
+    app = open_app(PAGE, track="safe", category="hate")
+    assert "There is no category “hate” here" in words(read_figures(app)["unknown_category"])
+    assert "category" not in app.query_params
 
 
 def test_the_track_follows_from_the_models(

@@ -43,6 +43,7 @@ def test_the_sent_page_is_titled_described_and_previewed() -> None:
     assert f'<meta name="description" content="{head.PAGES["concepts"].description}">' in sent
     assert 'property="og:title" content="Arson · Concepts · ucbench"' in sent
     assert 'content="https://x.example/preview.png"' in sent
+    assert '<link rel="canonical" href="https://x.example/concepts?concept=arson">' in sent
     assert '<html lang="en">' in sent
     assert "Streamlit app" not in sent
     assert sent.index("</head>") < sent.index(".st-key-strip")
@@ -58,6 +59,13 @@ def test_the_scripts_of_the_first_elements_are_asked_for_at_once() -> None:
     asked = re.findall(r'<link rel="modulepreload"[^>]* href="\./static/js/([^"]+)"', sent)
     assert len(asked) == len(set(asked)) > len(named), "Streamlit's own and ours, each once"
     assert set(named) < set(asked)
+
+
+def test_addresses_of_one_page_have_one_canonical_address() -> None:
+    assert head.canonical("", {"track": "pictograms", "q": "x", "utm_source": "y"}) == "."
+    assert head.canonical("", {"track": "unsafeconcepts", "sort": "perception"}) == ".?track=unsafeconcepts"
+    assert head.canonical("compare", {"track": "<b>", "concept": "arson"}) == "compare"
+    assert "canonical" not in head.index("model", {"run": "x"}, home="https://x.example")
 
 
 def test_nothing_of_an_address_is_written_into_the_page() -> None:

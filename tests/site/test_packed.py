@@ -25,7 +25,7 @@ def streamlits(_: Request) -> PlainTextResponse:
 
 CLIENT = TestClient(
     Starlette(
-        routes=[Route("/{path:path}", streamlits, methods=["GET", "POST"])],
+        routes=[Route("/{path:path}", streamlits, methods=["GET", "HEAD", "POST"])],
         middleware=[Middleware(packed.Packed)],
     )
 )
@@ -41,7 +41,15 @@ def test_a_file_is_sent_packed_and_whole(kind: str) -> None:
     assert "immutable" in got.headers["cache-control"]
     assert got.content == file.read_bytes()
     assert int(got.headers["content-length"]) < file.stat().st_size / 2
-    assert gzip.decompress(packed.pack(kind, file.name)) == file.read_bytes()
+    assert gzip.decompress(packed.pack(kind, file.name).content) == file.read_bytes()
+    path, told = f"/static/{kind}/{file.name}", {"Accept-Encoding": "gzip"}
+    head = CLIENT.head(path, headers=told)
+    assert {**head.headers} == {**got.headers}
+    known = CLIENT.get(path, headers=told | {"If-None-Match": got.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    assert CLIENT.get(path, headers=told | {"If-None-Match": '"other"'}).status_code == 200
+    plain = CLIENT.get(path, headers={"Accept-Encoding": "identity"})
+    assert plain.headers["vary"] == "Accept-Encoding", "a cache between must keep the two apart"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +57,7 @@ def test_a_file_is_sent_packed_and_whole(kind: str) -> None:
     [
         ("/static/js/{name}", "identity"),
         ("/static/js/{name}", "gzip;q=0, br"),
+        ("/static/js/{name}", "*;q=1, gzip; q=0.0"),
         ("/static/js/no-such-file.js", "gzip"),
         ("/static/js/..%2Findex.html", "gzip"),
         ("/static/media/{name}", "gzip"),

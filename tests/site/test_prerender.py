@@ -41,7 +41,8 @@ def test_what_is_sent_is_what_the_live_page_says(
 def test_an_address_with_choices_of_its_own_gets_bars() -> None:
     usual = head.index("", {}, home=HOME)
     assert 'class="sent"' in usual
-    assert head.index("", {"track": "pictograms", "__theme": "dark"}, home=HOME) == usual
+    for query in ({"track": "pictograms", "__theme": "dark"}, {"track": "", "utm_source": "x"}):
+        assert head.index("", query, home=HOME) == usual
     for query in ({"q": "x"}, {"sort": "perception"}, {"track": "nothing"}, {"track": "<script>"}):
         page = head.index("", query, home=HOME)
         assert 'class="sent"' not in page
@@ -80,6 +81,52 @@ def test_the_board_is_read_without_scripts(plain: Any, site_url: str) -> None:
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Method").click()
     page.wait_for_url("**/method")
     assert page.get_by_role("heading", name="Method").is_visible()
+    assert not page.get_by_text("Loading").is_visible()
+    page.goto(site_url)
+    page.get_by_role("link", name="UnsafeConcepts", exact=True).click()
+    page.wait_for_url("**/?track=unsafeconcepts")
+    assert page.locator(".board tbody tr").count() > 1
+    assert not page.locator(".choices").is_visible(), "nothing that cannot be used"
+
+
+@pytest.fixture
+def waiting(browser: Any, site_url: str) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A page whose scripts have not come yet, and what lets them come."""
+    context = browser.new_context(viewport={"width": 1440, "height": 700})
+    page, held = context.new_page(), []
+    page.route("**/static/js/index.*.js", lambda route: held.append(route))
+    page.goto(site_url, wait_until="commit")
+    page.wait_for_selector(".sent .board")
+
+    def release() -> None:
+        for route in held:
+            route.continue_()
+
+    yield page, release
+    context.close()
+
+
+def test_what_was_sent_stays_until_the_page_is_there_and_where_it_was_read(waiting: Any) -> None:
+    page, release = waiting
+    page.wait_for_timeout(9_000)  # beyond the time after which bars give way to what there is
+    assert page.locator(".sent .board").is_visible()
+    page.evaluate("window.scrollTo(0, 400)")
+    release()
+    page.wait_for_function("!document.querySelector('.waiting')", timeout=100_000)
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 400
+
+
+def test_links_of_what_was_sent_are_followed_by_keyboard(waiting: Any) -> None:
+    page, _ = waiting
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main-content"
+    focused = "document.querySelector('.sent').shadowRoot.activeElement?.textContent"
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "Leaderboard"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/concepts", wait_until="commit")
 
 
 PLACES = """() => {
@@ -94,7 +141,7 @@ PLACES = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1440, 1100, 390])
+@pytest.mark.parametrize("width", [1440, 1220, 700, 390])
 def test_nothing_jumps_when_the_live_page_takes_its_place(
     browse: Callable[..., Any], browser: Any, site_url: str, width: int
 ) -> None:

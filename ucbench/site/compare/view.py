@@ -171,16 +171,17 @@ def sentence(table: Table, names: Mapping[str, str]) -> str:
         on = f"the {count(other.told.found.n_questions)} questions that both were asked"
         if table.category is not None:
             on = f"what both were asked {within}"
+        scores = "scores" if len(told) == len(other.scores) else "scores that can be tested"
         if not separable:
             return (
                 f'<p class="finding">{first} and {_name(other.row, names)} cannot be told apart by any of '
-                f"{len(told)} scores on {on}.</p>"
+                f"{len(told)} {scores} on {on}.</p>"
             )
         number = "all" if separable == len(told) else str(separable)
         lead = f" {_led(table, other, key, names)}" if key in other.scores else ""
         return (
             f'<p class="finding">{first} and {_name(other.row, names)} are separable by {number} of '
-            f"{len(told)} scores on {on}.{lead}</p>"
+            f"{len(told)} {scores} on {on}.{lead}</p>"
         )
     parts = []
     for other in found:
@@ -262,14 +263,23 @@ def what_was_compared(
         told += found.notes
     if table.category is not None and table.others:
         here = taxonomy.category(table.category)
-        told.append(f"All figures are for these concepts, the {len(here.concepts)} of {here.name}.")
+        told.append(
+            f"All figures are for the {len(here.concepts)} concepts of {here.name}; scores that need safe "
+            "images are not compared there."
+        )
+    untested = sum(len(other.scores) for other in table.others) > table.tested
     if table.tested:
         what = "whole concepts" if table.category is None else "the images of each concept"
         told.append(
             f"{minus}, with 95% intervals: {what} are resampled, of both models by the same draws. "
             "Separable: more than chance at .05, by Holm's method over the "
-            f"{count(table.tested)} differences shown."
+            f"{count(table.tested)} differences {'tested' if untested else 'shown'}."
         )
+        if untested:
+            told.append(
+                "Not tested: what has no interval. Named in words a concept of a category is known exactly; "
+                "of fewer than five images, or two concepts, too little is known."
+            )
     return told
 
 
@@ -340,6 +350,7 @@ def _pairs(table: Table, names: Mapping[str, str]) -> list[Pair]:
                     apart=table.apart.get((other.letter, key)),
                     better=_ahead(key, contrast, LETTERS[0], other.letter),
                     aside="" if contrast or not (first.exists and second.exists) else "not compared",
+                    untested=score_table.NOT_TESTED if contrast else "",
                     key=key,
                     group=KEYS[key].title if several and place == 0 else "",
                     named=not several,

@@ -17,6 +17,8 @@ from ucbench.site.figures.charts import RAIL, Reading, percent, span
 
 #: How a difference reads that is more than chance, and one that may be none.
 APART, NOT_APART = "separable", "cannot be told apart"
+#: How one reads that has no interval where others have.
+NOT_TESTED = "not tested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,10 @@ class Pair:
     """One line of differences: a name (of the score, or of the other model), and what was found there.
 
     `reference` and `other` are the scores themselves, of which one side may be missing; `apart` says whether
-    they are separable, None where nothing can be said, and `better` in whose favour. `key` is the score,
-    whose colour stands beside the name where it is `named` after it; a `group` begins a part of the table
-    under that name. `link` and `aside` are HTML of ours, in place of the name and behind the verdict.
+    they are separable, None where nothing can be said, and `better` in whose favour; `untested` stands there
+    in place of a verdict. `key` is the score, whose colour stands beside the name where it is `named` after
+    it; a `group` begins a part of the table under that name. `link` and `aside` are HTML of ours, in place of
+    the name and behind the verdict.
     """
 
     name: str
@@ -120,6 +123,7 @@ class Pair:
     better: str = ""
     named: bool = True
     signed: bool = False
+    untested: str = ""
 
 
 def side_by_side(
@@ -196,7 +200,7 @@ def _pair(pair: Pair, titles: Sequence[str], end: float) -> str:
     found = None if pair.contrast is None else pair.contrast.difference
     value = "" if found is None else fraction(found.value, signed=True)
     between = "" if found is None else interval(found.low, found.high, signed=True)
-    word = "" if pair.apart is None else APART if pair.apart else NOT_APART
+    word = pair.untested if pair.apart is None else APART if pair.apart else NOT_APART
     if pair.apart and pair.better:
         word = f"{APART}: {escape(pair.better)}"
     style = "apart" if _marked(pair) else "level"

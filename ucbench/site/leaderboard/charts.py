@@ -69,8 +69,8 @@ def charts(board: LoadedBoard, shown: Table) -> None:
     for place, (chart, html, n) in enumerate(dumbbells(shown)):
         st.header(chart.title, anchor=False)
         figure(html, key=f"dumbbells_{place}" if place else "dumbbells")
-        if n > MOST_LINES:
-            st.caption(f"The first {MOST_LINES} of {count(n)} models in the board's order.")
+        if few := left_out(n):
+            st.caption(few)
         downloads.picture(
             partial(_dumbbells_svg, board, shown, chart), f"ucbench-{file_name(shown)}-{chart.keys[0]}",
             key=f"figure_{place}",
@@ -111,6 +111,11 @@ def _seen_title(shown: Table, x: str, y: str) -> str:
 def _lines(shown: Table, chart: Chart) -> list[drawings.Dumbbell]:
     order = shown.order(shown.columns[0].key)
     return findings.lines([shown.rows[place] for place in order], chart)
+
+
+def left_out(n: int) -> str:
+    """What a chart of `n` models says of those that it has no room for."""
+    return f"The first {MOST_LINES} of {count(n)} models in the board's order." if n > MOST_LINES else ""
 
 
 @lru_cache(maxsize=64)

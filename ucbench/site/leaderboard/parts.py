@@ -12,6 +12,7 @@ import streamlit as st
 from ucbench import taxonomy
 from ucbench.format import absent, count
 from ucbench.restricted import MARK
+from ucbench.site import unknown
 from ucbench.site.columns import Column, Fact
 from ucbench.site.compare import view as compare_view
 from ucbench.site.component import figure
@@ -31,7 +32,7 @@ from ucbench.site.leaderboard.view import (
     run_ids,
 )
 from ucbench.site.shared import PROVENANCES, track_name
-from ucbench.site.url import linked, linked_flag, linked_many, linked_share, linked_text
+from ucbench.site.url import linked, linked_flag, linked_many, linked_share, linked_text, tell
 from ucbench.tracks.about import about
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def choose_category(board: LoadedBoard, track: str) -> str | None:
     """One category whose scores and ranks are wanted; None for all of them."""
     known = categories(board, track)
     if not known:
+        if told := st.query_params.get("category"):
+            unknown.say("category", [told], "category")
+            tell("category", None)
         return None
     chosen = linked(
         st.selectbox, "Category", [_ALL, *known], key="category", default=_ALL, width=240,

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from ucbench import taxonomy
 from ucbench.format import escape
-from ucbench.site import theme
+from ucbench.site import links, theme
 from ucbench.site.assets import static
 from ucbench.site.serving import preload, prerender
+from ucbench.tracks.about import ABOUT
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -86,9 +87,20 @@ def entitle(*parts: str) -> None:
     st.set_page_config(page_title=title(*parts))
 
 
+#: Page -> what in its address names a concept.
+_CONCEPT = {"concepts": "concept", "answers": "concept", "try": "about"}
+
+
+def canonical(address: str, query: Mapping[str, str]) -> str:
+    """A page's address without what makes no other page of it, for search engines: concept and track stay."""
+    told = {key: query[key] for key in (_CONCEPT.get(address, ""), "track") if query.get(key)}
+    known = {concept.id for concept in taxonomy.concepts()} | (ABOUT.keys() - {next(iter(ABOUT))})
+    return links.address(address, **{key: value for key, value in told.items() if value in known})
+
+
 def subject(address: str, query: Mapping[str, str]) -> str:
     """What a page is about, as far as its address says: a concept's name, or nothing."""
-    wanted = {"concepts": "concept", "answers": "concept", "try": "about"}.get(address)
+    wanted = _CONCEPT.get(address)
     names = {concept.id: concept.name for concept in taxonomy.concepts()}
     name = names.get(query.get(wanted, ""), "") if wanted else ""
     return name[:1].upper() + name[1:]
@@ -122,11 +134,16 @@ def index(address: str, query: Mapping[str, str], *, home: str) -> str:
     )
     if about is MISSING:
         head += '<meta name="robots" content="noindex">'
+    elif address in PAGES:
+        where = canonical(address, query).removeprefix(".")
+        head += f'<link rel="canonical" href="{site}/{escape(where)}">'
     sent = "" if address else prerender.leaderboard(query)
     words = (
-        f"<noscript>{'' if sent else f'<h1>{named}</h1><p>{described}</p>'}<p>The pages need JavaScript. "
-        'The numbers are at <a href="api/v1/board.json">api/v1/board.json</a>.</p></noscript>'
+        f'<noscript><div class="plain"><h1>{named}</h1><p>{described}</p><p>This page needs JavaScript. '
+        'The <a href=".">leaderboard</a> can be read without, and all numbers are at '
+        '<a href="api/v1/board.json">api/v1/board.json</a>.</p></div></noscript>'
     )
+    words = "" if sent else words
     page = re.sub(r"<title>.*?</title>", lambda _: head, _index(), count=1, flags=re.DOTALL)
     page = re.sub(r"<noscript>.*?</noscript>", lambda _: words, page, count=1, flags=re.DOTALL)
     # Streamlit adds its rules to the head as it goes: ours stand after them, in the body.
@@ -140,7 +157,10 @@ CONTENT = '<span id="main-content" tabindex="-1"></span>'
 
 def _waiting(sent: str) -> str:
     """What is seen until the page is drawn: the page as it is sent, or bars."""
-    return f'<div class="waiting"><span role="status">Loading</span>{sent or "<i></i>" * 8}</div>'
+    return (
+        '<div class="waiting" id="main-content" tabindex="-1"><span role="status">Loading</span>'
+        f"{sent or '<i></i>' * 8}</div>"
+    )
 
 
 def home(request: Request) -> str:

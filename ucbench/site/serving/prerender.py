@@ -7,7 +7,7 @@ sent, enough for a screen; an address with choices of its own gets bars to wait 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ from ucbench.site.assets import static
 if TYPE_CHECKING:
     from ucbench.site.data.board import LoadedBoard
 
+_HARMLESS = {"track", "fbclid", "gclid", "ref"}
+_ADDED = ("__", "utm_")
 #: Rows of the table that are sent.
 ROWS = 10
 _SHEETS = ("figure.css", "leaderboard.css")
@@ -36,19 +38,19 @@ _ABOUT = {"blue": "image", "orange": "text"}
 def leaderboard(query: Mapping[str, str]) -> str:
     """The leaderboard that an address asks for, as HTML; empty where it is not one that everybody gets.
 
-    An address may choose the track. Names that begin with `__` are those of a frame around the site.
+    An address may choose the track; what others add to addresses that they share or frame chooses nothing.
     """
     from ucbench.site.data import loading
     from ucbench.site.shared import known_tracks
 
-    if not all(name == "track" or name.startswith("__") for name in query):
+    if not all(name in _HARMLESS or name.startswith(_ADDED) for name in query):
         return ""
     try:
         board = loading.board()
     except StoreError:
         return ""
     tracks = known_tracks(board)
-    track = query.get("track", tracks[0])
+    track = query.get("track") or tracks[0]
     return _of(board, track) if track in tracks else ""
 
 
@@ -56,7 +58,7 @@ def leaderboard(query: Mapping[str, str]) -> str:
 def _of(board: LoadedBoard, track: str) -> str:
     from ucbench.site.leaderboard import charts, parts
     from ucbench.site.leaderboard.view import Scope, table
-    from ucbench.site.shared import track_words
+    from ucbench.site.shared import known_tracks, track_words
 
     shown = table(board, Scope(track))
     if not shown.rows:
@@ -73,13 +75,16 @@ def _of(board: LoadedBoard, track: str) -> str:
         f'<div class="sign">{_SIGN}</div><nav aria-label="Pages">{_pages()}</nav>',
         f'<h1>{escape(parts.TITLE)}</h1><p class="lede">{lede}</p>',
         f'<div class="choices">{_choices(board, track)}</div>',
+        _plain(known_tracks(board)),
         f'<p class="about">{escape(track_words(track))}</p>',
         parts.scope_words(board, shown),
         charts.finding_of(shown),
         '<div class="room"></div>',
         *(
-            f'<h2>{escape(chart.title)}</h2>{html}<div class="room file"></div>'
-            for chart, html, _ in charts.dumbbells(shown)
+            f"<h2>{escape(chart.title)}</h2>{html}"
+            + (f'<p class="few">{escape(told)}</p>' if (told := charts.left_out(n)) else "")
+            + '<div class="room file"></div>'
+            for chart, html, n in charts.dumbbells(shown)
         ),
         f'<h2>All scores</h2><div class="room controls"></div>{rows}',
         f'<p class="quiet">{count(more)} more on the page.</p>' if more > 0 else "",
@@ -96,9 +101,12 @@ def _choices(board: LoadedBoard, track: str) -> str:
     from ucbench.site.leaderboard.view import categories
     from ucbench.site.shared import SIDE_BY_SIDE, known_tracks
 
-    named = [len(known_tracks(board)) > SIDE_BY_SIDE]
-    named += [True for there in (categories(board, track), both_ways(track)) if there]
-    return "".join('<i class="named"></i>' if one else "<i></i>" for one in named)
+    frames = [
+        ("track named" if len(known_tracks(board)) > SIDE_BY_SIDE else "track", True),
+        ("category named", bool(categories(board, track))),
+        ("scoring named", both_ways(track)),
+    ]
+    return "".join(f'<i class="{style}"></i>' for style, there in frames if there)
 
 
 @cache
@@ -125,4 +133,18 @@ def font(index: str) -> str:
 def _pages() -> str:
     from ucbench.site.serving.head import PAGES
 
-    return "".join(links.link(about.title, address) for address, about in PAGES.items())
+    return "".join(
+        f'<a href="{links.address(address)}" data-label="{escape(about.title)}">{escape(about.title)}</a>'
+        for address, about in PAGES.items()
+    )
+
+
+def _plain(tracks: Sequence[str]) -> str:
+    """What is told where no scripts run: the tracks as links, and what is missing."""
+    from ucbench.site.shared import track_name
+
+    named = ", ".join(links.link(track_name(track), "", track=track) for track in tracks)
+    return (
+        f'<p class="plain">Tracks: {named}. Choices, charts of other scores and the other pages need '
+        'JavaScript; all numbers are at <a href="api/v1/board.json">api/v1/board.json</a>.</p>'
+    )
