@@ -236,6 +236,7 @@ class Image:
         ]
         script = [
             "set -e",
+            'PATH="$PATH:/usr/sbin:/sbin"',  # where chroot is, and not every user looks
             f"mount -t overlay overlay -o lowerdir=/,upperdir={f}/upper,workdir={f}/work {merged}",
             f"mkdir -p {merged}/home",
             *(f"mount -t tmpfs tmpfs {merged}/{name}" for name in hidden if name != "home"),
