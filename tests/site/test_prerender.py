@@ -141,7 +141,9 @@ PLACES = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1440, 1220, 700, 390])
+@pytest.mark.parametrize(
+    "width", [1220, 390, *(pytest.param(n, marks=pytest.mark.slow) for n in (1440, 700))]
+)
 def test_nothing_jumps_when_the_live_page_takes_its_place(
     browse: Callable[..., Any], browser: Any, site_url: str, width: int
 ) -> None:
